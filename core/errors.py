@@ -1,0 +1,83 @@
+"""The error tree. An error says what, which, expected, found, and carries its verdict in its class.
+
+ChainworkdError
+├── Transient                 the same step may succeed later; the supervisor waits and starts the service again
+│   ├── RpcUnavailable        no usable answer: connection, time-out, HTTP status, truncated body
+│   ├── RpcRefused            the node answered with a JSON-RPC error
+│   ├── BadAnswer             the node's answer contradicts its specification or itself
+│   ├── CursorMoved           another writer advanced or rewound the chain first
+│   ├── SeamBroken            fetched blocks do not join the stored ones (yet)
+│   └── StoreUnavailable      the database does not answer
+└── Fatal                     a person has to act; the process ends
+    ├── BadConfig             settings are wrong or contradict what they describe: exit 78
+    ├── WrongChain            a node or a database belongs to another chain than configured: exit 78
+    └── ServiceEnded          a service that should never return has returned: exit 1
+"""
+
+
+class ChainworkdError(Exception):
+    """Base of every error this program raises on purpose."""
+
+
+class Transient(ChainworkdError):
+    """May succeed later without anybody's help."""
+
+
+class Fatal(ChainworkdError):
+    """Will not succeed without a person's help."""
+
+    exit_code = 1
+
+
+class RpcUnavailable(Transient):
+    """No usable answer from the endpoint."""
+
+
+class RpcRefused(Transient):
+    """The node answered with a JSON-RPC error object.
+
+    `code` and `message` are the node's own (JSON-RPC 2.0 section 5.1); `method` is the call it refused.
+    """
+
+    def __init__(self, host: str, method: str, code: int, message: str) -> None:
+        super().__init__(f"{host}: {method} refused: {code} {message[:300]}")
+        self.method = method
+        self.code = code
+        self.message = message
+
+    @property
+    def unsupported(self) -> bool:
+        """Whether the node does not know the method at all."""
+        return self.code == -32601 or "does not exist" in self.message or "not supported" in self.message.lower()
+
+
+class BadAnswer(Transient):
+    """The node's answer is malformed or contradicts itself; another try, or another node, may do better."""
+
+
+class CursorMoved(Transient):
+    """The compare-and-set on a chain's cursor failed: somebody else wrote first."""
+
+
+class SeamBroken(Transient):
+    """A fetched range does not join the stored blocks beside it."""
+
+
+class StoreUnavailable(Transient):
+    """The database cannot be reached or ended the connection."""
+
+
+class BadConfig(Fatal):
+    """Settings are wrong, or what they name is not what they say."""
+
+    exit_code = 78
+
+
+class WrongChain(Fatal):
+    """A node or a database belongs to another chain than configured."""
+
+    exit_code = 78
+
+
+class ServiceEnded(Fatal):
+    """A service returned although it should run for ever."""

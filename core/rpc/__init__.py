@@ -1,0 +1,1 @@
+"""JSON-RPC to Ethereum nodes: transport, wire format and the block source."""

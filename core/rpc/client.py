@@ -1,0 +1,162 @@
+"""JSON-RPC 2.0 over HTTP, singly and in batches, with deadlines and a bounded retry around one request.
+
+Specification: JSON-RPC 2.0 (jsonrpc.org/specification). Results stay undecoded (`msgspec.Raw`) until their reader
+knows what they should be.
+"""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+import tenacity
+
+from core.errors import BadAnswer, RpcRefused, RpcUnavailable
+
+JSON: Final = "application/json"
+RETRY_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+Call = tuple[str, Sequence[object]]
+
+
+class _ErrorObject(msgspec.Struct):
+    code: int = 0
+    message: str = ""
+
+
+class _Reply(msgspec.Struct):
+    id: int | str | None = None
+    result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    error: _ErrorObject | None = None
+
+
+_replies = msgspec.json.Decoder(list[_Reply])
+_reply = msgspec.json.Decoder(_Reply)
+
+
+def redacted(url: str) -> str:
+    """Return scheme, host and port of `url`; credentials, path and query may hold keys and are left out."""
+    parts = urlsplit(url)
+    host = parts.hostname or "?"
+    if ":" in host:
+        host = f"[{host}]"
+    port = f":{parts.port}" if parts.port else ""
+    hidden = "/…" if parts.path.strip("/") or parts.query else ""
+    return f"{parts.scheme}://{host}{port}{hidden}"
+
+
+class RpcClient:
+    """One HTTP endpoint. Use as an async context manager; it owns its connections.
+
+    `deadline_s` bounds one attempt, `attempts` how often an unavailable endpoint is asked before RpcUnavailable.
+    Refusals (RpcRefused) are answers and are not retried here.
+    """
+
+    def __init__(self, url: str, *, deadline_s: float = 20.0, attempts: int = 4, connections: int = 8) -> None:
+        self.url = url
+        self.host = redacted(url)
+        self._timeout = aiohttp.ClientTimeout(total=deadline_s, sock_connect=min(deadline_s, 5.0))
+        self._attempts = attempts
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            timeout=self._timeout,
+            connector=aiohttp.TCPConnector(limit=self._connections),
+            headers={"content-type": JSON, "accept": JSON},
+            read_bufsize=1 << 20,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def call(self, method: str, *params: object) -> Any:
+        """Return the decoded result of one call. Raises RpcRefused or RpcUnavailable."""
+        return msgspec.json.decode(await self.raw(method, *params))
+
+    async def raw(self, method: str, *params: object) -> msgspec.Raw:
+        """Return the undecoded result of one call. Raises RpcRefused or RpcUnavailable."""
+        body = msgspec.json.encode({"jsonrpc": "2.0", "id": 0, "method": method, "params": params})
+        try:
+            reply = _reply.decode(await self._post(body))
+        except msgspec.DecodeError as error:
+            raise BadAnswer(f"{self.host}: {method}: not a JSON-RPC reply: {error}") from error
+        return self._result(method, reply)
+
+    async def batch(self, calls: Sequence[Call]) -> list[msgspec.Raw]:
+        """Return the undecoded results of `calls`, in their order, from one HTTP request.
+
+        Raises RpcRefused for the first refused call, RpcUnavailable, or BadAnswer when replies are missing.
+        """
+        body = msgspec.json.encode(
+            [{"jsonrpc": "2.0", "id": i, "method": m, "params": p} for i, (m, p) in enumerate(calls)]
+        )
+        data = await self._post(body)
+        try:
+            # A node that refuses the batch as a whole answers with one object instead of a list.
+            replies = _replies.decode(data) if data.lstrip()[:1] == b"[" else [_reply.decode(data)]
+        except msgspec.DecodeError as error:
+            raise BadAnswer(f"{self.host}: batch of {len(calls)}: not a JSON-RPC reply: {error}") from error
+        return self._in_order(calls, replies)
+
+    def _in_order(self, calls: Sequence[Call], replies: list[_Reply]) -> list[msgspec.Raw]:
+        by_id = {reply.id: reply for reply in replies}
+        for i, (method, _) in enumerate(calls):
+            if i not in by_id and len(replies) == 1:
+                self._result(method, replies[0])
+            if i not in by_id:
+                raise BadAnswer(f"{self.host}: batch of {len(calls)}: no reply to call {i} ({method})")
+        return [self._result(method, by_id[i]) for i, (method, _) in enumerate(calls)]
+
+    def _result(self, method: str, reply: _Reply) -> msgspec.Raw:
+        if reply.error is not None:
+            raise RpcRefused(self.host, method, reply.error.code, reply.error.message)
+        if isinstance(reply.result, msgspec.UnsetType):
+            raise BadAnswer(f"{self.host}: {method}: reply has neither result nor error")
+        return reply.result
+
+    async def _post(self, body: bytes) -> bytes:
+        async for attempt in tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(RpcUnavailable),
+            stop=tenacity.stop_after_attempt(self._attempts),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=5.0),
+            reraise=True,
+        ):
+            with attempt:
+                return await self._post_once(body)
+        raise AssertionError("unreachable: AsyncRetrying re-raises")
+
+    async def _post_once(self, body: bytes) -> bytes:
+        if self._session is None:
+            raise RpcUnavailable(f"{self.host}: client is closed")
+        try:
+            async with self._session.post(self.url, data=body) as response:
+                return self._checked(response.status, await response.read())
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise RpcUnavailable(f"{self.host}: {type(error).__name__}: {_plain(error)}") from error
+
+    def _checked(self, status: int, data: bytes) -> bytes:
+        if status in RETRY_STATUS:
+            raise RpcUnavailable(f"{self.host}: HTTP {status}: {_excerpt(data)}")
+        # Some nodes send JSON-RPC errors with 4xx; those are answers. Anything else is not this protocol.
+        if status >= 400 and data.lstrip()[:1] not in (b"{", b"["):
+            raise RpcRefused(self.host, "request", -status, f"HTTP {status}: {_excerpt(data)}")
+        return data
+
+
+def _excerpt(data: bytes) -> str:
+    return data[:200].decode("utf-8", "replace").strip()
+
+
+def _plain(error: BaseException) -> str:
+    """Return the error's text without any URL: aiohttp puts the full URL, keys included, into some messages."""
+    text = str(error)
+    return text if "://" not in text else "see cause"
