@@ -1,0 +1,156 @@
+"""What a chain is made of, as this program sees it: frozen, bytes inside, integers exact.
+
+Field names follow the execution-apis (github.com/ethereum/execution-apis) in snake case; where a field is
+optional there, it is `None` here. Numbers are base units: wei, gas, seconds since 1970 (UTC).
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+ZERO_ADDRESS: Final = bytes(20)
+U64_MAX: Final = 2**64 - 1
+U256_MAX: Final = 2**256 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRef:
+    """A block's position and identity. A bare number names a block only inside a range."""
+
+    number: int
+    hash: bytes
+
+    def __str__(self) -> str:
+        return f"{self.number} (0x{self.hash[:4].hex()}…)"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest block a node has announced, with its parent and its time."""
+
+    ref: BlockRef
+    parent_hash: bytes
+    timestamp: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """One event. `topics` holds up to four words of 32 bytes; `index` counts within the block."""
+
+    address: bytes
+    topics: tuple[bytes, ...]
+    data: bytes
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What a transaction did.
+
+    `status` is 1 or 0, and None before Byzantium, where `root` holds the state root instead (EIP-658).
+    `effective_gas_price` is None where an old node does not report it. `extra` is a JSON object, as text, of the
+    fields that only some transaction types or chains have, exactly as the node sent them.
+    """
+
+    status: int | None
+    root: bytes | None
+    gas_used: int
+    cumulative_gas_used: int
+    effective_gas_price: int | None
+    contract_address: bytes | None
+    logs_bloom: bytes
+    logs: tuple[Log, ...]
+    extra: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tx:
+    """One transaction of a block. `to` is None for a contract creation.
+
+    `signature` is r ‖ s, 32 bytes each, and `v` what the node calls v; both are None for system transactions that
+    carry none. `fee_cap` and `tip_cap` are maxFeePerGas and maxPriorityFeePerGas (EIP-1559).
+    """
+
+    index: int
+    hash: bytes
+    type: int
+    sender: bytes
+    to: bytes | None
+    value: int
+    nonce: int
+    gas: int
+    gas_price: int | None
+    fee_cap: int | None
+    tip_cap: int | None
+    input: bytes
+    v: int | None
+    signature: bytes | None
+    extra: str | None
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A block with all its transactions and their receipts. `timestamp` is in seconds."""
+
+    number: int
+    hash: bytes
+    parent_hash: bytes
+    timestamp: int
+    miner: bytes
+    state_root: bytes
+    transactions_root: bytes
+    receipts_root: bytes
+    uncles_hash: bytes
+    logs_bloom: bytes
+    difficulty: int
+    total_difficulty: int | None
+    size: int
+    extra_data: bytes
+    gas_limit: int
+    gas_used: int
+    base_fee: int | None
+    mix_hash: bytes | None
+    nonce: bytes | None
+    uncles: tuple[bytes, ...]
+    extra: str | None
+    txs: tuple[Tx, ...]
+
+    @property
+    def ref(self) -> BlockRef:
+        """Number and hash."""
+        return BlockRef(self.number, self.hash)
+
+    @property
+    def head(self) -> Head:
+        """The announcement that this block is the newest."""
+        return Head(self.ref, self.parent_hash, self.timestamp)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRange:
+    """Block numbers `first` to `last`, both included; never empty."""
+
+    first: int
+    last: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.first <= self.last:
+            raise ValueError(f"empty or negative block range: {self.first}..{self.last}")
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+    def __contains__(self, number: int) -> bool:
+        return self.first <= number <= self.last
+
+    def __str__(self) -> str:
+        return f"{self.first}..{self.last}"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one turn of the follower did: from which cursor to which."""
+
+    kind: Literal["wait", "advance", "rewind"]
+    before: BlockRef | None
+    after: BlockRef | None
