@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from core.hex import to_hex, to_quantity
-from core.types import Block, Tx
+from core.types import Block, Log, Tx
 
 
 def encode_block(block: Block) -> dict[str, Any]:
