@@ -1,0 +1,327 @@
+"""ChainStore on PostgreSQL: rows, coverage and cursor in one short transaction, the guard first."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+
+from core.clock import Clock, SystemClock
+from core.errors import CursorMoved, SeamBroken, WrongChain
+from core.store import copy
+from core.store.pool import Connection, Pool, translated
+from core.types import Block, BlockRange, BlockRef, Head
+
+PARTITION_BLOCKS: Final = 1_000_000  # width in chain.ensure_partitions
+
+SQL_REGISTER: Final = """
+    insert into chain.chain (chain_id, name, genesis_hash)
+    values ($1, $2, $3)
+    on conflict (chain_id) do update
+    set name = excluded.name, genesis_hash = coalesce(chain.genesis_hash, excluded.genesis_hash)
+    returning genesis_hash
+"""
+SQL_CURSOR: Final = "select number, hash from chain.cursor where chain_id = $1"
+SQL_FOLLOWED_FROM: Final = "select followed_from from chain.chain where chain_id = $1"
+SQL_SET_FOLLOWED_FROM: Final = """
+    update chain.chain set followed_from = $2 where chain_id = $1 and followed_from is null
+"""
+SQL_COVERAGE: Final = """
+    select lower(blocks) as first, upper(blocks) - 1 as last
+    from chain.coverage
+    where chain_id = $1
+    order by lower(blocks)
+"""
+SQL_REF_AT: Final = "select hash, parent_hash from chain.block where chain_id = $1 and number = $2"
+SQL_SAW: Final = """
+    insert into chain.head (chain_id, number, hash, block_time, seen_at)
+    values ($1, $2, $3, $4, $5)
+    on conflict (chain_id) do update
+    set number = excluded.number, hash = excluded.hash, block_time = excluded.block_time, seen_at = excluded.seen_at
+"""
+SQL_ENSURE_PARTITIONS: Final = "select chain.ensure_partitions($1, $2)"
+
+SQL_FIRST_CURSOR: Final = """
+    insert into chain.cursor (chain_id, number, hash) values ($1, $2, $3) on conflict do nothing
+"""
+SQL_MOVE_CURSOR: Final = """
+    update chain.cursor
+    set number = $2, hash = $3, updated_at = now()
+    where chain_id = $1 and number = $4 and hash = $5
+"""
+SQL_CLEAR_CURSOR: Final = "delete from chain.cursor where chain_id = $1 and number = $2 and hash = $3"
+
+SQL_EXTEND_UP: Final = """
+    update chain.coverage
+    set blocks = int8range(lower(blocks), $3 + 1)
+    where chain_id = $1 and upper(blocks) = $2::bigint
+"""
+# Never the cursor's own range: the head writer must not wait for a backfill's transaction.
+SQL_EXTEND_DOWN: Final = """
+    update chain.coverage
+    set blocks = int8range($2, upper(blocks))
+    where chain_id = $1 and lower(blocks) = $3::bigint + 1
+        and not blocks @> coalesce((select number from chain.cursor where chain_id = $1), -1)
+"""
+SQL_COVER: Final = "insert into chain.coverage (chain_id, blocks) values ($1, int8range($2, $3 + 1))"
+SQL_UNCOVER_ALL: Final = """
+    delete from chain.coverage where chain_id = $1 and blocks <@ int8range($2, $3 + 1)
+"""
+SQL_UNCOVER_TOP: Final = """
+    update chain.coverage
+    set blocks = int8range(lower(blocks), $2)
+    where chain_id = $1 and lower(blocks) < $2 and upper(blocks) > $2
+"""
+
+# Fills share it, rewinds own it: a fill that was fetched before a rewind must see what the rewind left.
+SQL_FILL_LOCK: Final = "select pg_advisory_xact_lock_shared(hashtext('chain.rewind'), $1)"
+SQL_REWIND_LOCK: Final = "select pg_advisory_xact_lock(hashtext('chain.rewind'), $1)"
+
+SQL_ARCHIVE_REORG: Final = """
+    insert into chain.reorg
+        (chain_id, detected_at, ancestor_number, ancestor_hash, orphan_number, orphan_hash, reason)
+    values ($1, $2, $3, $4, $5, $6, $7)
+"""
+SQL_ARCHIVE_BLOCKS: Final = """
+    insert into chain.orphan_block
+    select b.*, $4 from chain.block b
+    where b.chain_id = $1 and b.number > $2 and b.number <= $3
+"""
+SQL_ARCHIVE_TRANSACTIONS: Final = """
+    insert into chain.orphan_transaction
+    select t.*, $4 from chain.transaction t
+    where t.chain_id = $1 and t.block_number > $2 and t.block_number <= $3
+"""
+SQL_ORPHAN_KEYS: Final = """
+    select hash, sender, recipient, contract_address
+    from chain.transaction
+    where chain_id = $1 and block_number > $2 and block_number <= $3
+"""
+SQL_DELETE_ADDRESSES: Final = """
+    delete from chain.address_transaction
+    where chain_id = $1 and address = any($4) and block_number > $2 and block_number <= $3
+"""
+SQL_DELETE_HASHES: Final = """
+    delete from chain.tx_hash
+    where chain_id = $1 and hash_key = any($4) and block_number > $2 and block_number <= $3
+"""
+SQL_DELETE_TRANSACTIONS: Final = """
+    delete from chain.transaction where chain_id = $1 and block_number > $2 and block_number <= $3
+"""
+SQL_DELETE_BLOCKS: Final = "delete from chain.block where chain_id = $1 and number > $2 and number <= $3"
+SQL_NOTIFY: Final = "select pg_notify('chain_' || $1::bigint, $2::bigint::text)"
+
+
+class PgStore:
+    """What is stored of one chain, in PostgreSQL (ChainStore)."""
+
+    def __init__(self, pool: Pool, chain_id: int, *, clock: Clock | None = None) -> None:
+        self._pool = pool
+        self._chain = chain_id
+        self._clock = clock or SystemClock()
+        self._slots: set[int] = set()
+
+    async def register(self, name: str, genesis_hash: bytes | None) -> None:
+        """Make the chain known. Raises WrongChain if the database holds another chain under this id."""
+        with translated():
+            stored = await self._pool.fetchval(SQL_REGISTER, self._chain, name, genesis_hash)
+        if genesis_hash is not None and stored != genesis_hash:
+            raise WrongChain(
+                f"chain {self._chain}: the database was filled from genesis 0x{stored.hex()}, "
+                f"the node's is 0x{genesis_hash.hex()}; use another database for another chain"
+            )
+
+    async def cursor(self) -> BlockRef | None:
+        """Return the last block the head writer committed."""
+        with translated():
+            row = await self._pool.fetchrow(SQL_CURSOR, self._chain)
+        return None if row is None else BlockRef(row["number"], row["hash"])
+
+    async def coverage(self) -> tuple[BlockRange, ...]:
+        """Return the stored ranges in ascending order, adjacent ones joined."""
+        with translated():
+            rows = await self._pool.fetch(SQL_COVERAGE, self._chain)
+        return joined([BlockRange(row["first"], row["last"]) for row in rows])
+
+    async def followed_from(self) -> int | None:
+        """Return the first block the head writer ever committed."""
+        with translated():
+            found: int | None = await self._pool.fetchval(SQL_FOLLOWED_FROM, self._chain)
+        return found
+
+    async def ref_at(self, number: int) -> BlockRef | None:
+        """Return the stored block at `number`."""
+        row = await self._block_at(number)
+        return None if row is None else BlockRef(number, row["hash"])
+
+    async def parent_of(self, number: int) -> bytes | None:
+        """Return the parent hash of the stored block at `number`."""
+        row = await self._block_at(number)
+        return None if row is None else bytes(row["parent_hash"])
+
+    async def _block_at(self, number: int) -> asyncpg.Record | None:
+        with translated():
+            return await self._pool.fetchrow(SQL_REF_AT, self._chain, number)
+
+    async def saw(self, head: Head) -> None:
+        """Note the newest head a node announced, for lag."""
+        at = copy.block_time(head.timestamp)
+        with translated():
+            await self._pool.execute(SQL_SAW, self._chain, head.ref.number, head.ref.hash, at, self._clock.now())
+
+    async def commit(self, blocks: Sequence[Block], *, after: BlockRef | None) -> None:
+        """Store linked `blocks` and move the cursor from `after` to the last of them."""
+        copy.check_linked(blocks)
+        first, tip = blocks[0], blocks[-1]
+        _check_child(first, after)
+        await self._ensure_partitions(first.number, tip.number)
+        async with self._transaction() as conn:
+            await self._move_cursor(conn, after, tip.ref)
+            await self._copy_rows(conn, blocks)
+            if await conn.execute(SQL_EXTEND_UP, self._chain, first.number, tip.number) != "UPDATE 1":
+                await conn.execute(SQL_COVER, self._chain, first.number, tip.number)
+            if after is None:
+                await conn.execute(SQL_SET_FOLLOWED_FROM, self._chain, first.number)
+        await self._notify(tip.number)
+
+    async def fill(self, blocks: Sequence[Block]) -> None:
+        """Store linked `blocks` into a hole."""
+        copy.check_linked(blocks)
+        first, last = blocks[0], blocks[-1]
+        await self._ensure_partitions(first.number, last.number)
+        async with self._transaction() as conn:
+            await conn.execute(SQL_FILL_LOCK, self._chain)
+            await self._check_seams(conn, first, last)
+            await self._copy_rows(conn, blocks)
+            if await conn.execute(SQL_EXTEND_DOWN, self._chain, first.number, last.number) != "UPDATE 1":
+                await conn.execute(SQL_COVER, self._chain, first.number, last.number)
+
+    async def rewind(self, cursor: BlockRef, ancestor: BlockRef | None, *, reason: str) -> None:
+        """Archive and remove the blocks above `ancestor` and move the cursor from `cursor` to it."""
+        bottom = await self._bottom_below(cursor.number)
+        above = ancestor.number if ancestor is not None else bottom - 1
+        async with self._transaction() as conn:
+            await conn.execute(SQL_REWIND_LOCK, self._chain)
+            await self._move_cursor(conn, cursor, ancestor)
+            at = self._clock.now()
+            await conn.execute(
+                SQL_ARCHIVE_REORG,
+                self._chain,
+                at,
+                above,
+                ancestor and ancestor.hash,
+                cursor.number,
+                cursor.hash,
+                reason,
+            )
+            await self._remove(conn, above, cursor.number, at)
+        await self._notify(above)
+
+    async def discard(self, orphans: BlockRange, *, reason: str) -> None:
+        """Archive and remove a covered range below the cursor's own range, and its coverage."""
+        top = await self.ref_at(orphans.last)
+        below = await self.ref_at(orphans.first - 1)
+        async with self._transaction() as conn:
+            await conn.execute(SQL_REWIND_LOCK, self._chain)
+            at = self._clock.now()
+            await conn.execute(
+                SQL_ARCHIVE_REORG, self._chain, at, orphans.first - 1, below and below.hash, orphans.last,
+                top.hash if top else b"", reason,
+            )  # fmt: skip
+            await self._remove(conn, orphans.first - 1, orphans.last, at)
+
+    # -- inside one transaction --------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Connection]:
+        with translated():
+            async with self._pool.acquire() as conn, conn.transaction():
+                yield conn
+
+    async def _move_cursor(self, conn: Connection, before: BlockRef | None, after: BlockRef | None) -> None:
+        match before, after:
+            case None, BlockRef(number, hash_):
+                done = await conn.execute(SQL_FIRST_CURSOR, self._chain, number, hash_)
+            case BlockRef(number, hash_), None:
+                done = await conn.execute(SQL_CLEAR_CURSOR, self._chain, number, hash_)
+            case BlockRef(old, old_hash), BlockRef(new, new_hash):
+                done = await conn.execute(SQL_MOVE_CURSOR, self._chain, new, new_hash, old, old_hash)
+            case _:
+                raise ValueError("a cursor cannot move from nothing to nothing")
+        if not done.endswith(" 1"):
+            row = await conn.fetchrow(SQL_CURSOR, self._chain)
+            found = BlockRef(row["number"], row["hash"]) if row else None
+            raise CursorMoved(f"chain {self._chain}: cursor is {found}, expected {before}")
+
+    async def _copy_rows(self, conn: Connection, blocks: Sequence[Block]) -> None:
+        chain = self._chain
+        rows = (
+            ("block", copy.BLOCK_COLUMNS, (copy.block_row(chain, block) for block in blocks)),
+            ("transaction", copy.TRANSACTION_COLUMNS, copy.transaction_rows(chain, blocks)),
+            ("tx_hash", copy.TX_HASH_COLUMNS, copy.tx_hash_rows(chain, blocks)),
+            ("address_transaction", copy.ADDRESS_TRANSACTION_COLUMNS, copy.address_rows(chain, blocks)),
+        )
+        for table, columns, records in rows:
+            await conn.copy_records_to_table(table, schema_name="chain", columns=columns, records=records)
+
+    async def _check_seams(self, conn: Connection, first: Block, last: Block) -> None:
+        above = await conn.fetchrow(SQL_REF_AT, self._chain, last.number + 1)
+        if above is not None and above["parent_hash"] != last.hash:
+            raise SeamBroken(f"block {last.ref} is not the parent of stored block {last.number + 1}")
+        below = await conn.fetchrow(SQL_REF_AT, self._chain, first.number - 1)
+        if below is not None and below["hash"] != first.parent_hash:
+            raise SeamBroken(f"block {first.ref} is not the child of stored block {first.number - 1}")
+
+    async def _remove(self, conn: Connection, above: int, last: int, at: datetime) -> None:
+        span = (self._chain, above, last)
+        await conn.execute(SQL_ARCHIVE_BLOCKS, *span, at)
+        await conn.execute(SQL_ARCHIVE_TRANSACTIONS, *span, at)
+        rows = await conn.fetch(SQL_ORPHAN_KEYS, *span)
+        addresses = {a for row in rows for a in (row["sender"], row["recipient"], row["contract_address"]) if a}
+        await conn.execute(SQL_DELETE_ADDRESSES, *span, list(addresses))
+        await conn.execute(SQL_DELETE_HASHES, *span, [copy.hash_key(row["hash"]) for row in rows])
+        await conn.execute(SQL_DELETE_TRANSACTIONS, *span)
+        await conn.execute(SQL_DELETE_BLOCKS, *span)
+        await conn.execute(SQL_UNCOVER_ALL, self._chain, above + 1, last)
+        await conn.execute(SQL_UNCOVER_TOP, self._chain, above + 1)
+
+    # -- around it ---------------------------------------------------------------------------------------------------
+
+    async def _bottom_below(self, number: int) -> int:
+        """Return the first block of the covered range that `number` ends."""
+        for covered in reversed(await self.coverage()):
+            if number in covered:
+                return covered.first
+        raise CursorMoved(f"chain {self._chain}: block {number} is not covered any more")
+
+    async def _ensure_partitions(self, first: int, last: int) -> None:
+        slots = set(range(first // PARTITION_BLOCKS, last // PARTITION_BLOCKS + 1))
+        if not slots <= self._slots:
+            with translated():
+                await self._pool.execute(SQL_ENSURE_PARTITIONS, first, last)
+            self._slots |= slots
+
+    async def _notify(self, number: int) -> None:
+        """Wake listeners. A statement of its own after the commit: it only wakes, the rows are the facts."""
+        with translated():
+            await self._pool.execute(SQL_NOTIFY, self._chain, number)
+
+
+def joined(ranges: Sequence[BlockRange]) -> tuple[BlockRange, ...]:
+    """Join adjacent ranges of an ascending, disjoint sequence."""
+    result: list[BlockRange] = []
+    for found in ranges:
+        if result and result[-1].last + 1 == found.first:
+            result[-1] = BlockRange(result[-1].first, found.last)
+        else:
+            result.append(found)
+    return tuple(result)
+
+
+def _check_child(first: Block, after: BlockRef | None) -> None:
+    """Refuse a first block that neither extends the cursor nor leaves a hole above it."""
+    if after is None or first.number > after.number + 1:
+        return
+    if first.number != after.number + 1 or first.parent_hash != after.hash:
+        raise SeamBroken(f"block {first.ref} is not the child of cursor {after}")

@@ -1,0 +1,67 @@
+"""The port that the indexer writes a chain through. `PgStore` and `MemoryStore` pass one suite (tests/ports)."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from core.types import Block, BlockRange, BlockRef, Head
+
+
+class ChainStore(Protocol):
+    """What is stored of one chain. Every method may raise StoreUnavailable.
+
+    Two writers share it: the head writer owns the cursor (`commit`, `rewind`), backfill owns the holes (`fill`,
+    `discard`). Each call is one transaction; a call that raises has changed nothing, unless the connection was lost
+    while committing, in which case `cursor` and `coverage` tell.
+    """
+
+    async def register(self, name: str, genesis_hash: bytes | None) -> None:
+        """Make the chain known. Raises WrongChain if the database holds another chain under this id."""
+        ...
+
+    async def cursor(self) -> BlockRef | None:
+        """Return the last block the head writer committed."""
+        ...
+
+    async def coverage(self) -> tuple[BlockRange, ...]:
+        """Return the stored ranges in ascending order, adjacent ones joined."""
+        ...
+
+    async def followed_from(self) -> int | None:
+        """Return the first block the head writer ever committed."""
+        ...
+
+    async def ref_at(self, number: int) -> BlockRef | None:
+        """Return the stored block at `number`."""
+        ...
+
+    async def parent_of(self, number: int) -> bytes | None:
+        """Return the parent hash of the stored block at `number`."""
+        ...
+
+    async def saw(self, head: Head) -> None:
+        """Note the newest head a node announced, for lag."""
+        ...
+
+    async def commit(self, blocks: Sequence[Block], *, after: BlockRef | None) -> None:
+        """Store linked `blocks` and move the cursor from `after` to the last of them.
+
+        The first block either is the child of `after` or leaves a hole above it. Raises CursorMoved when the cursor is
+        not `after`, SeamBroken when the blocks do not link.
+        """
+        ...
+
+    async def fill(self, blocks: Sequence[Block]) -> None:
+        """Store linked `blocks` into a hole. Raises SeamBroken when they do not link to a stored neighbour, or overlap."""
+        ...
+
+    async def rewind(self, cursor: BlockRef, ancestor: BlockRef | None, *, reason: str) -> None:
+        """Archive and remove the blocks above `ancestor` and move the cursor from `cursor` to it.
+
+        With no ancestor the covered range that ends at `cursor` goes as a whole and the cursor is cleared. Raises
+        CursorMoved when the cursor is not `cursor`.
+        """
+        ...
+
+    async def discard(self, orphans: BlockRange, *, reason: str) -> None:
+        """Archive and remove a covered range below the cursor's own range, and its coverage."""
+        ...
