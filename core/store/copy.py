@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import IntFlag
+from itertools import pairwise
 from typing import Any, Final
 
 from core.errors import SeamBroken
@@ -59,7 +60,7 @@ def check_linked(blocks: Sequence[Block]) -> None:
     """Raise SeamBroken unless `blocks` is not empty and each block is the child of the one before it."""
     if not blocks:
         raise SeamBroken("no blocks to store")
-    for parent, child in zip(blocks, blocks[1:], strict=False):
+    for parent, child in pairwise(blocks):
         if child.number != parent.number + 1 or child.parent_hash != parent.hash:
             raise SeamBroken(f"block {child.ref} is not the child of {parent.ref}")
 

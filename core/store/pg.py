@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Final
 
 import asyncpg
@@ -178,6 +177,7 @@ class PgStore:
         await self._ensure_partitions(first.number, tip.number)
         async with self._transaction() as conn:
             await self._move_cursor(conn, after, tip.ref)
+            await self._check_below(conn, first)
             await self._copy_rows(conn, blocks)
             if await conn.execute(SQL_EXTEND_UP, self._chain, first.number, tip.number) != "UPDATE 1":
                 await conn.execute(SQL_COVER, self._chain, first.number, tip.number)
@@ -185,14 +185,15 @@ class PgStore:
                 await conn.execute(SQL_SET_FOLLOWED_FROM, self._chain, first.number)
         await self._notify(tip.number)
 
-    async def fill(self, blocks: Sequence[Block]) -> None:
+    async def fill(self, blocks: Sequence[Block], *, anchored: bool = True) -> None:
         """Store linked `blocks` into a hole."""
         copy.check_linked(blocks)
         first, last = blocks[0], blocks[-1]
         await self._ensure_partitions(first.number, last.number)
         async with self._transaction() as conn:
             await conn.execute(SQL_FILL_LOCK, self._chain)
-            await self._check_seams(conn, first, last)
+            await self._check_above(conn, last, anchored=anchored)
+            await self._check_below(conn, first)
             await self._copy_rows(conn, blocks)
             if await conn.execute(SQL_EXTEND_DOWN, self._chain, first.number, last.number) != "UPDATE 1":
                 await conn.execute(SQL_COVER, self._chain, first.number, last.number)
@@ -220,16 +221,13 @@ class PgStore:
 
     async def discard(self, orphans: BlockRange, *, reason: str) -> None:
         """Archive and remove a covered range below the cursor's own range, and its coverage."""
-        top = await self.ref_at(orphans.last)
         below = await self.ref_at(orphans.first - 1)
         async with self._transaction() as conn:
             await conn.execute(SQL_REWIND_LOCK, self._chain)
-            at = self._clock.now()
-            await conn.execute(
-                SQL_ARCHIVE_REORG, self._chain, at, orphans.first - 1, below and below.hash, orphans.last,
-                top.hash if top else b"", reason,
-            )  # fmt: skip
-            await self._remove(conn, orphans.first - 1, orphans.last, at)
+            top = await conn.fetchrow(SQL_REF_AT, self._chain, orphans.last)
+            if top is None:
+                raise SeamBroken(f"block {orphans.last} is not stored any more")
+            await self._remove(conn, below, orphans, top["hash"], reason)
 
     # -- inside one transaction --------------------------------------------------------------------------------------
 
@@ -265,16 +263,27 @@ class PgStore:
         for table, columns, records in rows:
             await conn.copy_records_to_table(table, schema_name="chain", columns=columns, records=records)
 
-    async def _check_seams(self, conn: Connection, first: Block, last: Block) -> None:
+    async def _check_above(self, conn: Connection, last: Block, *, anchored: bool) -> None:
         above = await conn.fetchrow(SQL_REF_AT, self._chain, last.number + 1)
+        if above is None and anchored:
+            raise SeamBroken(f"block {last.number + 1}, which {last.ref} was to join, is not stored any more")
         if above is not None and above["parent_hash"] != last.hash:
             raise SeamBroken(f"block {last.ref} is not the parent of stored block {last.number + 1}")
+
+    async def _check_below(self, conn: Connection, first: Block) -> None:
         below = await conn.fetchrow(SQL_REF_AT, self._chain, first.number - 1)
         if below is not None and below["hash"] != first.parent_hash:
             raise SeamBroken(f"block {first.ref} is not the child of stored block {first.number - 1}")
 
-    async def _remove(self, conn: Connection, above: int, last: int, at: datetime) -> None:
+    async def _remove(
+        self, conn: Connection, ancestor: BlockRef | None, orphans: BlockRange, tip_hash: bytes, reason: str
+    ) -> None:
+        at = self._clock.now()
+        above, last = orphans.first - 1, orphans.last
         span = (self._chain, above, last)
+        await conn.execute(
+            SQL_ARCHIVE_REORG, self._chain, at, above, ancestor and ancestor.hash, last, tip_hash, reason
+        )
         await conn.execute(SQL_ARCHIVE_BLOCKS, *span, at)
         await conn.execute(SQL_ARCHIVE_TRANSACTIONS, *span, at)
         rows = await conn.fetch(SQL_ORPHAN_KEYS, *span)
@@ -287,13 +296,6 @@ class PgStore:
         await conn.execute(SQL_UNCOVER_TOP, self._chain, above + 1)
 
     # -- around it ---------------------------------------------------------------------------------------------------
-
-    async def _bottom_below(self, number: int) -> int:
-        """Return the first block of the covered range that `number` ends."""
-        for covered in reversed(await self.coverage()):
-            if number in covered:
-                return covered.first
-        raise CursorMoved(f"chain {self._chain}: block {number} is not covered any more")
 
     async def _ensure_partitions(self, first: int, last: int) -> None:
         slots = set(range(first // PARTITION_BLOCKS, last // PARTITION_BLOCKS + 1))

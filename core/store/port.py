@@ -50,15 +50,18 @@ class ChainStore(Protocol):
         """
         ...
 
-    async def fill(self, blocks: Sequence[Block]) -> None:
-        """Store linked `blocks` into a hole. Raises SeamBroken when they do not link to a stored neighbour, or overlap."""
+    async def fill(self, blocks: Sequence[Block], *, anchored: bool = True) -> None:
+        """Store linked `blocks` into a hole.
+
+        Raises SeamBroken when they do not link to a stored neighbour, when blocks of them are stored already, or when
+        `anchored` and the block above them is not stored: a rewind took away what the fetched blocks were to join.
+        """
         ...
 
     async def rewind(self, cursor: BlockRef, ancestor: BlockRef | None, *, reason: str) -> None:
-        """Archive and remove the blocks above `ancestor` and move the cursor from `cursor` to it.
+        """Archive and remove every block above `ancestor`, holes or not, and move the cursor from `cursor` to it.
 
-        With no ancestor the covered range that ends at `cursor` goes as a whole and the cursor is cleared. Raises
-        CursorMoved when the cursor is not `cursor`.
+        With no ancestor everything goes and the cursor is cleared. Raises CursorMoved when the cursor is not `cursor`.
         """
         ...
 
