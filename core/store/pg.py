@@ -200,23 +200,11 @@ class PgStore:
 
     async def rewind(self, cursor: BlockRef, ancestor: BlockRef | None, *, reason: str) -> None:
         """Archive and remove the blocks above `ancestor` and move the cursor from `cursor` to it."""
-        bottom = await self._bottom_below(cursor.number)
-        above = ancestor.number if ancestor is not None else bottom - 1
+        above = -1 if ancestor is None else ancestor.number
         async with self._transaction() as conn:
             await conn.execute(SQL_REWIND_LOCK, self._chain)
             await self._move_cursor(conn, cursor, ancestor)
-            at = self._clock.now()
-            await conn.execute(
-                SQL_ARCHIVE_REORG,
-                self._chain,
-                at,
-                above,
-                ancestor and ancestor.hash,
-                cursor.number,
-                cursor.hash,
-                reason,
-            )
-            await self._remove(conn, above, cursor.number, at)
+            await self._remove(conn, ancestor, BlockRange(above + 1, cursor.number), cursor.hash, reason)
         await self._notify(above)
 
     async def discard(self, orphans: BlockRange, *, reason: str) -> None:
