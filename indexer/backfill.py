@@ -1,0 +1,112 @@
+"""The holes behind the head, newest first: a chunk is one transaction with its own coverage."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from core.chain import ChainSource
+from core.clock import Clock, SystemClock
+from core.errors import BadAnswer, SeamBroken
+from core.store.port import ChainStore
+from core.types import Block, BlockRange
+from indexer.ancestor import common_ancestor
+from indexer.link import Linked, link
+from indexer.plan import holes
+
+log = logging.getLogger(__name__)
+
+IDLE_S: Final = 5.0
+# A range that is not joined to the head from above has nothing that proves it canonical but its age; this many blocks
+# is more than two Ethereum epochs.
+SETTLED_BLOCKS: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class WantedRange:
+    """A configured range of history; `last` None means up to the head."""
+
+    first: int
+    last: int | None = None
+
+
+class Backfill:
+    """Fills the holes of one chain (a Service). It never touches the cursor."""
+
+    def __init__(
+        self,
+        source: ChainSource,
+        store: ChainStore,
+        wanted: Sequence[WantedRange],
+        *,
+        name: str,
+        chunk_blocks: int = 50,
+        clock: Clock | None = None,
+    ) -> None:
+        self.name = f"backfill.{name}"
+        self._source = source
+        self._store = store
+        self._wanted = tuple(wanted)
+        self._chunk_blocks = chunk_blocks
+        self._clock = clock or SystemClock()
+
+    async def run(self) -> None:
+        """Fill for ever; holes come and go with jumps of the head."""
+        while True:
+            if not await self.step():
+                await self._clock.sleep(IDLE_S)
+
+    async def step(self) -> bool:
+        """Fill one chunk of the newest hole; False when there is nothing to do now."""
+        cursor = await self._store.cursor()
+        if cursor is None:
+            return False
+        covered = await self._store.coverage()
+        for hole in holes(covered, await self._spans(cursor.number)):
+            anchored = any(hole.last + 1 == span.first for span in covered)
+            if anchored or hole.last + SETTLED_BLOCKS <= cursor.number:
+                await self._fill(hole, covered, anchored=anchored)
+                return True
+        return False
+
+    async def _spans(self, head: int) -> list[BlockRange]:
+        """Return what is wanted as ranges: the configured ones, and whatever a jump of the head left out."""
+        spans = [(span.first, head if span.last is None else min(span.last, head)) for span in self._wanted]
+        followed = await self._store.followed_from()
+        if followed is not None:
+            spans.append((followed, head))
+        return [BlockRange(first, last) for first, last in spans if first <= last]
+
+    async def _fill(self, hole: BlockRange, covered: Sequence[BlockRange], *, anchored: bool) -> None:
+        started = self._clock.monotonic()
+        chunk = BlockRange(max(hole.first, hole.last - self._chunk_blocks + 1), hole.last)
+        blocks = await self._source.blocks(chunk)
+        if len(blocks) != len(chunk):
+            raise BadAnswer(f"node has {len(blocks)} of blocks {chunk}")
+        if not isinstance(link(None, blocks), Linked):
+            raise BadAnswer(f"node answered from two chains within blocks {chunk}")
+        if await self._below_is_orphaned(blocks[0], covered):
+            return
+        await self._store.fill(blocks, anchored=anchored)
+        ms = round((self._clock.monotonic() - started) * 1000, 1)
+        txs = sum(len(block.txs) for block in blocks)
+        log.info("filled", extra={"chain": self.name, "first": chunk.first, "last": chunk.last, "txs": txs, "ms": ms})
+
+    async def _below_is_orphaned(self, first: Block, covered: Sequence[BlockRange]) -> bool:
+        """Remove the stored range below `first` as far as the chain has left it; False when it joins.
+
+        The head jumped over blocks that were replaced later: only the block that fills the hole can tell.
+        """
+        below = await self._store.ref_at(first.number - 1) if first.number else None
+        if below is None or below.hash == first.parent_hash:
+            return False
+        head = await self._source.head()
+        theirs = await self._source.ref_at(below.number)
+        if theirs is None or theirs.hash != first.parent_hash:
+            raise SeamBroken(f"block {first.ref} has a parent that the node does not have at {below.number}")
+        span = next(span for span in covered if span.last == below.number)
+        ancestor = await common_ancestor(self._source, self._store, [span], head.ref.number)
+        orphans = BlockRange(span.first if ancestor is None else ancestor.number + 1, below.number)
+        await self._store.discard(orphans, reason=f"block {first.number} has parent 0x{first.parent_hash.hex()}")
+        log.warning("discarded", extra={"chain": self.name, "first": orphans.first, "last": orphans.last})
+        return True

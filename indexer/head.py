@@ -1,0 +1,153 @@
+"""The newest head: WebSocket announcements, with polling as fallback and as cross-check.
+
+A socket that is open but silent is not trusted: polling goes on, slower, and when it sees a newer head than the socket
+told of, the socket is closed and opened again (a stall that looks healthy is the field's most reported failure).
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Final, Protocol
+
+from core.chain import ChainSource
+from core.clock import Clock, SystemClock
+from core.errors import Transient
+from core.store.port import ChainStore
+from core.types import Head
+
+log = logging.getLogger(__name__)
+
+STALE_S: Final = 30.0  # a head this old no longer outranks a lower one from another origin
+SILENCE_S: Final = 3.0  # how long the socket may be behind polling
+RECONNECT_S: Final = (0.5, 30.0)
+
+Stream = Callable[[], AsyncGenerator[Head, None]]
+
+
+class HeadMetrics(Protocol):
+    """What is counted of announcements."""
+
+    def announced(self, origin: str) -> None:
+        """Count a new head."""
+        ...
+
+    def socket_dropped(self, why: str) -> None:
+        """Count a WebSocket that was closed, and why."""
+        ...
+
+
+class HeadWatch:
+    """Watches one chain's head (a Service), and hands out the newest one (Heads)."""
+
+    def __init__(
+        self,
+        source: ChainSource,
+        store: ChainStore,
+        metrics: HeadMetrics,
+        *,
+        name: str,
+        stream: Stream | None = None,
+        poll_s: float = 1.0,
+        clock: Clock | None = None,
+    ) -> None:
+        self.name = f"head.{name}"
+        self._source = source
+        self._store = store
+        self._metrics = metrics
+        self._stream = stream
+        self._poll_s = poll_s
+        self._clock = clock or SystemClock()
+        self._latest: Head | None = None
+        self._origin = ""
+        self._at = 0.0
+        self._socket_at: float | None = None  # when the socket last spoke; None while it is down
+        self._socket_height = -1
+        self._drop_socket = asyncio.Event()
+        self._changed = asyncio.Condition()
+
+    async def newest(self) -> Head:
+        """Return the newest announced head, waiting for the first."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._latest is not None)
+        assert self._latest is not None
+        return self._latest
+
+    async def changed(self, known: Head, *, timeout_s: float) -> None:
+        """Wait until another head than `known` is announced, at most `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s), self._changed:
+                await self._changed.wait_for(lambda: self._latest != known)
+        except TimeoutError:
+            return
+
+    async def run(self) -> None:
+        """Watch for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._poll(), name=f"{self.name}.poll")
+            if self._stream is not None:
+                group.create_task(self._listen(self._stream), name=f"{self.name}.socket")
+
+    async def _poll(self) -> None:
+        while True:
+            head = await self._source.head()
+            await self._announce(head, "poll")
+            self._judge_socket(head)
+            await self._clock.sleep(self._poll_s if self._socket_at is None else self._poll_s * 3)
+
+    def _judge_socket(self, polled: Head) -> None:
+        if self._socket_at is None or polled.ref.number <= self._socket_height:
+            return
+        if self._clock.monotonic() - self._socket_at > SILENCE_S:
+            self._drop_socket.set()
+
+    async def _listen(self, stream: Stream) -> None:
+        pause = RECONNECT_S[0]
+        while True:
+            why = await self._listen_once(stream)
+            if self._socket_height >= 0:
+                pause = RECONNECT_S[0]
+            self._socket_at, self._socket_height = None, -1
+            self._metrics.socket_dropped(why)
+            log.warning("head socket closed", extra={"chain": self.name, "why": why, "pause_s": pause})
+            await self._clock.sleep(pause)
+            pause = min(pause * 2, RECONNECT_S[1])
+
+    async def _listen_once(self, stream: Stream) -> str:
+        """Pass on what one connection announces, until it ends; return why it ended."""
+        self._drop_socket.clear()
+        listener = asyncio.create_task(self._pass_on(stream), name=f"{self.name}.stream")  # awaited below
+        dropped = asyncio.create_task(self._drop_socket.wait(), name=f"{self.name}.drop")
+        try:
+            await asyncio.wait({listener, dropped}, return_when=asyncio.FIRST_COMPLETED)
+            return listener.result() if listener.done() else "silent"
+        finally:
+            for task in (listener, dropped):
+                task.cancel()
+            await asyncio.gather(listener, dropped, return_exceptions=True)
+
+    async def _pass_on(self, stream: Stream) -> str:
+        try:
+            async with aclosing(stream()) as heads:
+                async for head in heads:
+                    self._socket_at = self._clock.monotonic()
+                    self._socket_height = head.ref.number
+                    await self._announce(head, "socket")
+        except Transient as error:
+            return str(error)
+        return "closed by the node"
+
+    async def _announce(self, head: Head, origin: str) -> None:
+        if head == self._latest or not self._outranks(head, origin):
+            return
+        self._latest, self._origin, self._at = head, origin, self._clock.monotonic()
+        self._metrics.announced(origin)
+        async with self._changed:
+            self._changed.notify_all()
+        await self._store.saw(head)
+
+    def _outranks(self, head: Head, origin: str) -> bool:
+        """Tell news from lag: another origin's lower head is believed only when the known one is old."""
+        if self._latest is None or head.ref.number >= self._latest.ref.number or origin == self._origin:
+            return True
+        return self._clock.monotonic() - self._at > STALE_S
