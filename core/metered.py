@@ -1,0 +1,99 @@
+"""Wrappers that measure at the seams, so that what they wrap need not know of metrics."""
+
+from collections.abc import Sequence
+
+from core.chain import ChainSource
+from core.clock import Clock, SystemClock
+from core.errors import Transient
+from core.metrics import ChainMetrics
+from core.store.port import ChainStore
+from core.types import Block, BlockRange, BlockRef, Head
+
+
+class MeteredSource:
+    """A ChainSource that reports to `metrics`."""
+
+    def __init__(self, source: ChainSource, metrics: ChainMetrics, clock: Clock | None = None) -> None:
+        self._source = source
+        self._metrics = metrics
+        self._clock = clock or SystemClock()
+
+    async def head(self) -> Head:
+        """Return the newest block the node has."""
+        return await self._source.head()
+
+    async def ref_at(self, number: int) -> BlockRef | None:
+        """Return the canonical block at `number`, or None if the node has none there."""
+        return await self._source.ref_at(number)
+
+    async def blocks(self, wanted: BlockRange) -> tuple[Block, ...]:
+        """Return the blocks of `wanted`, timed."""
+        started = self._clock.monotonic()
+        try:
+            found = await self._source.blocks(wanted)
+        except Transient as error:
+            self._metrics.fetch_failed(error)
+            raise
+        self._metrics.fetched(self._clock.monotonic() - started)
+        return found
+
+
+class MeteredStore:
+    """A ChainStore that reports to `metrics`."""
+
+    def __init__(self, store: ChainStore, metrics: ChainMetrics, clock: Clock | None = None) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._clock = clock or SystemClock()
+
+    async def register(self, name: str, genesis_hash: bytes | None) -> None:
+        """Make the chain known."""
+        await self._store.register(name, genesis_hash)
+
+    async def cursor(self) -> BlockRef | None:
+        """Return the last block the head writer committed."""
+        return await self._store.cursor()
+
+    async def coverage(self) -> tuple[BlockRange, ...]:
+        """Return the stored ranges."""
+        return await self._store.coverage()
+
+    async def followed_from(self) -> int | None:
+        """Return the first block the head writer ever committed."""
+        return await self._store.followed_from()
+
+    async def ref_at(self, number: int) -> BlockRef | None:
+        """Return the stored block at `number`."""
+        return await self._store.ref_at(number)
+
+    async def parent_of(self, number: int) -> bytes | None:
+        """Return the parent hash of the stored block at `number`."""
+        return await self._store.parent_of(number)
+
+    async def saw(self, head: Head) -> None:
+        """Note the newest head."""
+        self._metrics.saw(head)
+        await self._store.saw(head)
+
+    async def commit(self, blocks: Sequence[Block], *, after: BlockRef | None) -> None:
+        """Store blocks at the head, timed."""
+        started = self._clock.monotonic()
+        await self._store.commit(blocks, after=after)
+        self._metrics.committed(blocks, "head", self._clock.monotonic() - started)
+
+    async def fill(self, blocks: Sequence[Block], *, anchored: bool = True) -> None:
+        """Store blocks of a hole, timed."""
+        started = self._clock.monotonic()
+        await self._store.fill(blocks, anchored=anchored)
+        self._metrics.committed(blocks, "backfill", self._clock.monotonic() - started)
+
+    async def rewind(self, cursor: BlockRef, ancestor: BlockRef | None, *, reason: str) -> None:
+        """Rewind, counted."""
+        await self._store.rewind(cursor, ancestor, reason=reason)
+        number = -1 if ancestor is None else ancestor.number
+        self._metrics.rewound(cursor.number - number, number)
+
+    async def discard(self, orphans: BlockRange, *, reason: str) -> None:
+        """Discard, counted."""
+        await self._store.discard(orphans, reason=reason)
+        self._metrics.rewound(len(orphans), orphans.first - 1)

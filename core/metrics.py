@@ -1,0 +1,110 @@
+"""Every metric this program exports, in base units. Attached by wrappers at the seams; pure code has none."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from core.types import Block, Head
+
+SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """The metrics of one process, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        chain = ("chain",)
+        self._head = self._gauge("head_block_number", "Newest block a node announced", chain)
+        self._head_time = self._gauge("head_timestamp_seconds", "Time of the newest announced block", chain)
+        self._cursor = self._gauge("cursor_block_number", "Last block committed by the head writer", chain)
+        self._cursor_time = self._gauge("cursor_timestamp_seconds", "Time of the last committed block", chain)
+        self._heads = self._counter("heads_announced", "New heads, by where they were heard first", (*chain, "origin"))
+        self._sockets = self._counter("head_sockets_closed", "WebSockets to nodes that ended or were dropped", chain)
+        self._blocks = self._counter("blocks_committed", "Blocks stored", (*chain, "writer"))
+        self._txs = self._counter("transactions_committed", "Transactions stored", (*chain, "writer"))
+        self._commit_s = self._histogram("commit_duration_seconds", "One transaction of rows", (*chain, "writer"))
+        self._fetch_s = self._histogram("fetch_duration_seconds", "Fetching blocks and receipts", chain)
+        self._fetch_errors = self._counter("fetch_errors", "Failed fetches, by kind of error", (*chain, "error"))
+        self._reorgs = self._counter("reorgs", "Rewinds of the head writer", chain)
+        self._reorg_depth = self._gauge("reorg_depth_blocks", "Blocks the last rewind took away", chain)
+        self._restarts = self._counter("service_restarts", "Services started again", ("service", "error"))
+        self._requests = self._counter("api_requests", "Answered HTTP requests", ("route", "status"))
+        self._request_s = self._histogram("api_request_duration_seconds", "Time to answer", ("route",))
+
+    def render(self) -> bytes:
+        """Return the text exposition (Prometheus text format 0.0.4)."""
+        return generate_latest(self.registry)
+
+    def for_chain(self, name: str) -> "ChainMetrics":
+        """Return the view that the services of one chain report to."""
+        return ChainMetrics(self, name)
+
+    def restarted(self, service: str, error: Exception) -> None:
+        """Count a restart of a service."""
+        self._restarts.labels(service, type(error).__name__).inc()
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """Count an answered HTTP request."""
+        self._requests.labels(route, str(status)).inc()
+        self._request_s.labels(route).observe(seconds)
+
+    def _gauge(self, name: str, text: str, labels: Sequence[str]) -> Gauge:
+        return Gauge(f"chainworkd_{name}", text, labels, registry=self.registry)
+
+    def _counter(self, name: str, text: str, labels: Sequence[str]) -> Counter:
+        return Counter(f"chainworkd_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, labels: Sequence[str]) -> Histogram:
+        return Histogram(f"chainworkd_{name}", text, labels, registry=self.registry, buckets=SECONDS)
+
+
+class ChainMetrics:
+    """The metrics of one chain."""
+
+    def __init__(self, metrics: Metrics, chain: str) -> None:
+        self._m = metrics
+        self._chain = chain
+
+    def announced(self, origin: str) -> None:
+        """Count a new head."""
+        self._m._heads.labels(self._chain, origin).inc()
+
+    def socket_dropped(self, why: str) -> None:
+        """Count a WebSocket that was closed."""
+        del why  # free text: logged, never a label
+        self._m._sockets.labels(self._chain).inc()
+
+    def saw(self, head: Head) -> None:
+        """Show the newest head."""
+        self._m._head.labels(self._chain).set(head.ref.number)
+        self._m._head_time.labels(self._chain).set(head.timestamp)
+
+    def committed(self, blocks: Sequence[Block], writer: str, seconds: float) -> None:
+        """Count stored blocks; only the head writer moves the cursor."""
+        self._m._blocks.labels(self._chain, writer).inc(len(blocks))
+        self._m._txs.labels(self._chain, writer).inc(sum(len(block.txs) for block in blocks))
+        self._m._commit_s.labels(self._chain, writer).observe(seconds)
+        if writer == "head":
+            self._m._cursor.labels(self._chain).set(blocks[-1].number)
+            self._m._cursor_time.labels(self._chain).set(blocks[-1].timestamp)
+
+    def rewound(self, depth: int, ancestor: int) -> None:
+        """Count a rewind."""
+        self._m._reorgs.labels(self._chain).inc()
+        self._m._reorg_depth.labels(self._chain).set(depth)
+        self._m._cursor.labels(self._chain).set(ancestor)
+
+    def fetched(self, seconds: float) -> None:
+        """Note how long a fetch took."""
+        self._m._fetch_s.labels(self._chain).observe(seconds)
+
+    def fetch_failed(self, error: Exception) -> None:
+        """Count a failed fetch."""
+        self._m._fetch_errors.labels(self._chain, type(error).__name__).inc()

@@ -1,0 +1,127 @@
+"""Services and their supervisor: every task has a parent, a name and a verdict.
+
+A service runs for ever. When it raises Transient it is started again after a pause; when it raises anything else, or
+returns, all others are cancelled and the error reaches whoever started the supervisor.
+"""
+
+import asyncio
+import logging
+import random
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, Protocol
+
+from core.clock import Clock, SystemClock
+from core.errors import ChainworkdError, ServiceEnded, Transient
+
+log = logging.getLogger(__name__)
+
+PAUSE_S: Final = (0.5, 30.0)
+CALM_S: Final = 60.0  # a service that ran this long starts over with the shortest pause
+
+
+class Service(Protocol):
+    """Something that runs until it is cancelled."""
+
+    name: str
+
+    async def run(self) -> None:
+        """Run for ever; clean up on cancellation."""
+        ...
+
+
+class RestartMetrics(Protocol):
+    """What is counted of restarts."""
+
+    def restarted(self, service: str, error: Exception) -> None:
+        """Count a restart."""
+        ...
+
+
+async def supervise(
+    services: Sequence[Service],
+    metrics: RestartMetrics,
+    *,
+    clock: Clock | None = None,
+    dice: random.Random | None = None,
+) -> None:
+    """Run `services` until one fails for good or this task is cancelled. Raises the first fatal error."""
+    wait = _Pause(clock or SystemClock(), dice or random.Random())  # noqa: S311 - spreads restarts, guards nothing
+    try:
+        async with asyncio.TaskGroup() as group:
+            for service in services:
+                group.create_task(_keep(service, metrics, wait), name=service.name)
+    except BaseExceptionGroup as failed:
+        raise first_of(failed) from failed
+
+
+async def _keep(service: Service, metrics: RestartMetrics, pause: "_Pause") -> None:
+    attempt = 0
+    while True:
+        started = pause.clock.monotonic()
+        try:
+            await service.run()
+        except (Transient, BaseExceptionGroup) as error:
+            verdict = first_of(error)
+            if not isinstance(verdict, Transient):
+                raise
+            attempt = 0 if pause.clock.monotonic() - started > CALM_S else attempt + 1
+            metrics.restarted(service.name, verdict)
+            log.warning("service restarts", extra={"service": service.name, "attempt": attempt, "why": str(verdict)})
+            await pause.full_jitter(attempt)
+        else:
+            raise ServiceEnded(f"service {service.name} returned; it should run for ever")
+
+
+class _Pause:
+    """Full-jitter exponential back-off."""
+
+    def __init__(self, clock: Clock, dice: random.Random) -> None:
+        self.clock = clock
+        self._dice = dice
+
+    async def full_jitter(self, attempt: int) -> None:
+        ceiling = min(PAUSE_S[0] * 2 ** min(attempt, 16), PAUSE_S[1])
+        await self.clock.sleep(self._dice.uniform(PAUSE_S[0] / 5, ceiling))
+
+
+def first_of(error: BaseException) -> BaseException:
+    """Return the error that matters most inside nested groups: a fatal one before a transient one."""
+    leaves = list(_leaves(error))
+    for leaf in leaves:
+        if not isinstance(leaf, Transient):
+            return leaf
+    return leaves[0]
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+@contextmanager
+def stopping_on_signals(task: "asyncio.Task[object]") -> Iterator[None]:
+    """Cancel `task` on SIGTERM, SIGINT or SIGHUP."""
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def stop(number: int) -> None:
+        log.info("stopping", extra={"signal": signal.Signals(number).name})
+        task.cancel()
+
+    for number in signals:
+        loop.add_signal_handler(number, stop, number)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+def exit_code(error: BaseException) -> int:
+    """Return the process's exit code for `error`: 78 for what a person must configure, 1 for the rest."""
+    return int(getattr(error, "exit_code", 1)) if isinstance(error, ChainworkdError) else 1
