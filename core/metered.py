@@ -66,10 +66,6 @@ class MeteredStore:
         """Return the stored block at `number`."""
         return await self._store.ref_at(number)
 
-    async def parent_of(self, number: int) -> bytes | None:
-        """Return the parent hash of the stored block at `number`."""
-        return await self._store.parent_of(number)
-
     async def saw(self, head: Head) -> None:
         """Note the newest head."""
         self._metrics.saw(head)
@@ -96,4 +92,4 @@ class MeteredStore:
     async def discard(self, orphans: BlockRange, *, reason: str) -> None:
         """Discard, counted."""
         await self._store.discard(orphans, reason=reason)
-        self._metrics.rewound(len(orphans), orphans.first - 1)
+        self._metrics.discarded(len(orphans))

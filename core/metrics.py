@@ -34,6 +34,7 @@ class Metrics:
         self._fetch_errors = self._counter("fetch_errors", "Failed fetches, by kind of error", (*chain, "error"))
         self._reorgs = self._counter("reorgs", "Rewinds of the head writer", chain)
         self._reorg_depth = self._gauge("reorg_depth_blocks", "Blocks the last rewind took away", chain)
+        self._discarded = self._counter("blocks_discarded", "Blocks of history found orphaned", chain)
         self._restarts = self._counter("service_restarts", "Services started again", ("service", "error"))
         self._requests = self._counter("api_requests", "Answered HTTP requests", ("route", "status"))
         self._request_s = self._histogram("api_request_duration_seconds", "Time to answer", ("route",))
@@ -96,10 +97,14 @@ class ChainMetrics:
             self._m._cursor_time.labels(self._chain).set(blocks[-1].timestamp)
 
     def rewound(self, depth: int, ancestor: int) -> None:
-        """Count a rewind."""
+        """Count a rewind of the head writer."""
         self._m._reorgs.labels(self._chain).inc()
         self._m._reorg_depth.labels(self._chain).set(depth)
         self._m._cursor.labels(self._chain).set(ancestor)
+
+    def discarded(self, blocks: int) -> None:
+        """Count blocks of history that turned out to be orphaned."""
+        self._m._discarded.labels(self._chain).inc(blocks)
 
     def fetched(self, seconds: float) -> None:
         """Note how long a fetch took."""

@@ -57,11 +57,6 @@ class MemoryStore:
         found = self.blocks.get(number)
         return None if found is None else found.ref
 
-    async def parent_of(self, number: int) -> bytes | None:
-        """Return the parent hash of the stored block at `number`."""
-        found = self.blocks.get(number)
-        return None if found is None else found.parent_hash
-
     async def saw(self, head: Head) -> None:
         """Note the newest head a node announced, for lag."""
         self.newest = head

@@ -4,8 +4,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-import asyncpg
-
 from core.clock import Clock, SystemClock
 from core.errors import CursorMoved, SeamBroken, WrongChain
 from core.store import copy
@@ -151,17 +149,9 @@ class PgStore:
 
     async def ref_at(self, number: int) -> BlockRef | None:
         """Return the stored block at `number`."""
-        row = await self._block_at(number)
-        return None if row is None else BlockRef(number, row["hash"])
-
-    async def parent_of(self, number: int) -> bytes | None:
-        """Return the parent hash of the stored block at `number`."""
-        row = await self._block_at(number)
-        return None if row is None else bytes(row["parent_hash"])
-
-    async def _block_at(self, number: int) -> asyncpg.Record | None:
         with translated():
-            return await self._pool.fetchrow(SQL_REF_AT, self._chain, number)
+            row = await self._pool.fetchrow(SQL_REF_AT, self._chain, number)
+        return None if row is None else BlockRef(number, row["hash"])
 
     async def saw(self, head: Head) -> None:
         """Note the newest head a node announced, for lag."""

@@ -34,10 +34,6 @@ class ChainStore(Protocol):
         """Return the stored block at `number`."""
         ...
 
-    async def parent_of(self, number: int) -> bytes | None:
-        """Return the parent hash of the stored block at `number`."""
-        ...
-
     async def saw(self, head: Head) -> None:
         """Note the newest head a node announced, for lag."""
         ...
