@@ -4,6 +4,7 @@ Field names follow the execution-apis (github.com/ethereum/execution-apis) in sn
 optional there, it is `None` here. Numbers are base units: wei, gas, seconds since 1970 (UTC).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -145,6 +146,17 @@ class BlockRange:
 
     def __str__(self) -> str:
         return f"{self.first}..{self.last}"
+
+
+def joined(ranges: Iterable[BlockRange]) -> tuple[BlockRange, ...]:
+    """Return `ranges` in ascending order, overlapping and adjacent ones made one."""
+    result: list[BlockRange] = []
+    for span in sorted(ranges, key=lambda each: each.first):
+        if result and span.first <= result[-1].last + 1:
+            result[-1] = BlockRange(result[-1].first, max(result[-1].last, span.last))
+        else:
+            result.append(span)
+    return tuple(result)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.types import BlockRange, BlockRef, Head
+from core.types import BlockRange, BlockRef, Head, joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,9 @@ def plan(cursor: BlockRef | None, head: Head, stored: BlockRef | None, *, max_bl
 def holes(covered: Sequence[BlockRange], wanted: Sequence[BlockRange]) -> tuple[BlockRange, ...]:
     """Return what of `wanted` is not `covered`, newest first. Both may overlap and come in any order."""
     found: list[BlockRange] = []
-    for span in _union(wanted):
+    for span in joined(wanted):
         first = span.first
-        for stored in _union(covered):
+        for stored in joined(covered):
             if stored.last < first or stored.first > span.last:
                 continue
             if stored.first > first:
@@ -68,13 +68,3 @@ def holes(covered: Sequence[BlockRange], wanted: Sequence[BlockRange]) -> tuple[
         if first <= span.last:
             found.append(BlockRange(first, span.last))
     return tuple(reversed(found))
-
-
-def _union(ranges: Sequence[BlockRange]) -> list[BlockRange]:
-    result: list[BlockRange] = []
-    for span in sorted(ranges, key=lambda r: r.first):
-        if result and span.first <= result[-1].last + 1:
-            result[-1] = BlockRange(result[-1].first, max(result[-1].last, span.last))
-        else:
-            result.append(span)
-    return result

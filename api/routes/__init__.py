@@ -1,0 +1,1 @@
+"""One module per group of paths; each keeps its group's auth and error envelope."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from core.errors import CursorMoved, SeamBroken, WrongChain
 from core.store.copy import check_linked
-from core.types import Block, BlockRange, BlockRef, Head
+from core.types import Block, BlockRange, BlockRef, Head, joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,7 @@ class MemoryStore:
 
     async def coverage(self) -> tuple[BlockRange, ...]:
         """Return the stored ranges in ascending order, adjacent ones joined."""
-        result: list[BlockRange] = []
-        for number in sorted(self.blocks):
-            if result and result[-1].last + 1 == number:
-                result[-1] = BlockRange(result[-1].first, number)
-            else:
-                result.append(BlockRange(number, number))
-        return tuple(result)
+        return joined(BlockRange(number, number) for number in self.blocks)
 
     async def followed_from(self) -> int | None:
         """Return the first block the head writer ever committed."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from core.clock import Clock, SystemClock
 from core.errors import CursorMoved, SeamBroken, WrongChain
-from core.store import copy
+from core.store import copy, reader
 from core.store.pool import Connection, Pool, translated
 from core.types import Block, BlockRange, BlockRef, Head
 
@@ -23,12 +23,6 @@ SQL_CURSOR: Final = "select number, hash from chain.cursor where chain_id = $1"
 SQL_FOLLOWED_FROM: Final = "select followed_from from chain.chain where chain_id = $1"
 SQL_SET_FOLLOWED_FROM: Final = """
     update chain.chain set followed_from = $2 where chain_id = $1 and followed_from is null
-"""
-SQL_COVERAGE: Final = """
-    select lower(blocks) as first, upper(blocks) - 1 as last
-    from chain.coverage
-    where chain_id = $1
-    order by lower(blocks)
 """
 SQL_REF_AT: Final = "select hash, parent_hash from chain.block where chain_id = $1 and number = $2"
 SQL_SAW: Final = """
@@ -137,9 +131,7 @@ class PgStore:
 
     async def coverage(self) -> tuple[BlockRange, ...]:
         """Return the stored ranges in ascending order, adjacent ones joined."""
-        with translated():
-            rows = await self._pool.fetch(SQL_COVERAGE, self._chain)
-        return joined([BlockRange(row["first"], row["last"]) for row in rows])
+        return await reader.coverage(self._pool, self._chain)
 
     async def followed_from(self) -> int | None:
         """Return the first block the head writer ever committed."""
@@ -286,17 +278,6 @@ class PgStore:
         """Wake listeners. A statement of its own after the commit: it only wakes, the rows are the facts."""
         with translated():
             await self._pool.execute(SQL_NOTIFY, self._chain, number)
-
-
-def joined(ranges: Sequence[BlockRange]) -> tuple[BlockRange, ...]:
-    """Join adjacent ranges of an ascending, disjoint sequence."""
-    result: list[BlockRange] = []
-    for found in ranges:
-        if result and result[-1].last + 1 == found.first:
-            result[-1] = BlockRange(result[-1].first, found.last)
-        else:
-            result.append(found)
-    return tuple(result)
 
 
 def _check_child(first: Block, after: BlockRef | None) -> None:

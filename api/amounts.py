@@ -1,0 +1,20 @@
+"""Amounts for people, exact: no float, and no rounding that hides value. Pure."""
+
+from decimal import Context, Decimal
+from typing import Final
+
+# 78 digits of uint256, twice, so that a product of two of them is still exact.
+_EXACT: Final = Context(prec=160)
+
+
+def exact(base_units: int, decimals: int) -> Decimal:
+    """Return `base_units` / 10**decimals without loss and without trailing zeros."""
+    value = Decimal(base_units).scaleb(-decimals, _EXACT)
+    text = format(value, "f")
+    return Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
+
+
+def display(base_units: int, decimals: int, symbol: str) -> str:
+    """Return an amount as "0.00 ETH": every digit that is not a trailing zero, and at least two places."""
+    whole, _, fraction = format(exact(base_units, decimals), "f").partition(".")
+    return f"{whole}.{fraction.ljust(2, '0')} {symbol}"

@@ -1,0 +1,107 @@
+"""One tree of HTTP errors, one renderer per group of paths.
+
+ApiError
+├── BadRequest 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · Conflict 409 · Unavailable 503
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import ClassVar
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from core.errors import ChainworkdError, Transient
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Request, Exception], Awaitable[Response]]
+
+
+class ApiError(Exception):
+    """An answer that is not a success. The message is for the caller: it names the field or the thing."""
+
+    status: ClassVar[int] = 500
+    headers: ClassVar[dict[str, str]] = {}
+
+
+class BadRequest(ApiError):
+    """The request is malformed; the message says which field, what was expected and what was found."""
+
+    status = 400
+
+
+class Unauthorized(ApiError):
+    """No valid credentials."""
+
+    status = 401
+    headers: ClassVar[dict[str, str]] = {"www-authenticate": "Bearer"}
+
+
+class Forbidden(ApiError):
+    """Valid credentials without the right."""
+
+    status = 403
+
+
+class NotFound(ApiError):
+    """No such thing, or not indexed (yet)."""
+
+    status = 404
+
+
+class Conflict(ApiError):
+    """The thing has changed since."""
+
+    status = 409
+
+
+class Unavailable(ApiError):
+    """The service cannot answer now."""
+
+    status = 503
+    headers: ClassVar[dict[str, str]] = {"retry-after": "1"}
+
+
+def envelope(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """Render the seed's envelope: {"error": text, "code": status as a string}."""
+    return JSONResponse({"error": message, "code": str(status)}, status_code=status, headers=headers)
+
+
+async def on_api_error(_: Request, error: Exception) -> Response:
+    """Render an ApiError."""
+    assert isinstance(error, ApiError)
+    return envelope(error.status, str(error), error.headers)
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    """Render what the router refuses: unknown paths and wrong methods."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return envelope(404, f"no such path: {request.url.path}")
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        return envelope(405, f"{request.method} is not allowed here, {allowed} is", {"allow": allowed})
+    return envelope(error.status_code, error.detail)
+
+
+async def on_unavailable(_: Request, error: Exception) -> Response:
+    """Render a Transient error: the caller may come back, and learns nothing about the inside."""
+    log.warning("request failed", extra={"why": str(error)})
+    return envelope(503, "temporarily unavailable, try again", {"retry-after": "1"})
+
+
+async def on_defect(request: Request, error: Exception) -> Response:
+    """Render anything else: a defect of ours."""
+    log.error("request failed", extra={"path": request.url.path}, exc_info=error)
+    return envelope(500, "internal error")
+
+
+HANDLERS: dict[type[Exception] | int, Handler] = {
+    ApiError: on_api_error,
+    HTTPException: on_http_error,
+    Transient: on_unavailable,
+    ChainworkdError: on_defect,
+    Exception: on_defect,
+}

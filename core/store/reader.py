@@ -1,0 +1,231 @@
+"""What readers ask of the chain tables. Only covered blocks have rows, so a row that is found counts."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+import asyncpg
+
+from core.errors import StoreUnavailable
+from core.store.copy import hash_key
+from core.store.pool import Connection, Pool, translated
+from core.types import BlockRange, joined
+
+SQL_CHAINS: Final = "select chain_id, name from chain.chain order by name"
+SQL_LAG: Final = """
+    select c.number, b.block_time, h.number as tip, h.block_time as tip_time, h.seen_at, now() as asked_at
+    from (select $1::bigint as chain_id) as wanted
+    left join chain.cursor c on c.chain_id = wanted.chain_id
+    left join chain.head h on h.chain_id = wanted.chain_id
+    left join chain.block b on b.chain_id = wanted.chain_id and b.number = c.number
+"""
+SQL_COVERAGE: Final = """
+    select lower(blocks) as first, upper(blocks) - 1 as last
+    from chain.coverage
+    where chain_id = $1
+    order by lower(blocks)
+"""
+SQL_BLOCK: Final = """
+    select b.number, b.hash, b.block_time, b.tx_count,
+        array(
+            select t.hash from chain.transaction t
+            where t.chain_id = $1 and t.block_number = $2
+            order by t.tx_index
+        ) as hashes
+    from chain.block b
+    where b.chain_id = $1 and b.number = $2
+"""
+SQL_PLACES_OF_HASH: Final = """
+    select block_number, tx_index from chain.tx_hash where chain_id = $1 and hash_key = $2
+"""
+SQL_TRANSACTIONS: Final = """
+    select t.block_number, t.tx_index, t.hash, t.sender, t.recipient, t.contract_address, t.value, t.type, t.nonce,
+        t.gas, t.gas_used, t.gas_price, t.effective_gas_price, t.status, b.block_time
+    from chain.transaction t
+    join chain.block b on b.chain_id = t.chain_id and b.number = t.block_number
+    where t.chain_id = $1
+        and t.block_number = any($2::bigint[])
+        and b.number = any($2::bigint[])
+        and (t.block_number, t.tx_index) in (select * from unnest($2::bigint[], $3::integer[]))
+    order by t.block_number desc, t.tx_index desc
+"""
+SQL_ADDRESS_COUNT: Final = """
+    select count(*) from chain.address_transaction where chain_id = $1 and address = $2
+"""
+SQL_ADDRESS_PAGE: Final = """
+    select block_number, tx_index
+    from chain.address_transaction
+    where chain_id = $1 and address = $2
+    order by block_number desc, tx_index desc
+    limit $3 offset $4
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How far the index is behind the chain, by the database alone. Nothing indexed yet: `number` is None."""
+
+    number: int | None
+    block_time: datetime | None
+    tip: int | None
+    tip_time: datetime | None
+    seen_at: datetime | None
+    asked_at: datetime
+
+    @property
+    def seconds(self) -> float | None:
+        """Time of the tip minus time of the last indexed block, 0 at the tip; None when one is unknown."""
+        if self.block_time is None or self.tip_time is None or self.number is None or self.tip is None:
+            return None
+        return 0.0 if self.number >= self.tip else max(0.0, (self.tip_time - self.block_time).total_seconds())
+
+    @property
+    def silence_s(self) -> float | None:
+        """Seconds since a node last announced a new head; None if none ever did."""
+        return None if self.seen_at is None else max(0.0, (self.asked_at - self.seen_at).total_seconds())
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlock:
+    """A block as listings need it."""
+
+    number: int
+    hash: bytes
+    block_time: datetime
+    tx_hashes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredTx:
+    """A transaction with its receipt and its block's time. Prices are wei a gas; `status` None is unknown."""
+
+    block_number: int
+    tx_index: int
+    hash: bytes
+    sender: bytes
+    recipient: bytes | None
+    contract_address: bytes | None
+    value: int
+    type: int
+    nonce: int
+    gas: int
+    gas_used: int
+    gas_price: int | None
+    effective_gas_price: int | None
+    status: int | None
+    block_time: datetime
+
+    @property
+    def paid_gas_price(self) -> int:
+        """What a unit of gas cost: old nodes report it only as the transaction's own gas price."""
+        return self.effective_gas_price if self.effective_gas_price is not None else self.gas_price or 0
+
+
+@dataclass(frozen=True, slots=True)
+class TxPage:
+    """One page of a listing, newest first, and how many there are in all."""
+
+    txs: tuple[StoredTx, ...]
+    total: int
+
+
+class Reader:
+    """Reads one chain."""
+
+    def __init__(self, pool: Pool, chain_id: int) -> None:
+        self._pool = pool
+        self._chain = chain_id
+
+    async def lag(self) -> Lag:
+        """Return how far the index is behind the chain."""
+        with translated():
+            row = await self._pool.fetchrow(SQL_LAG, self._chain)
+        assert row is not None, "the query selects from a constant row"
+        return Lag(row["number"], row["block_time"], row["tip"], row["tip_time"], row["seen_at"], row["asked_at"])
+
+    async def coverage(self) -> tuple[BlockRange, ...]:
+        """Return the stored ranges in ascending order, adjacent ones joined."""
+        return await coverage(self._pool, self._chain)
+
+    async def block(self, number: int) -> StoredBlock | None:
+        """Return the block at `number` with its transactions' hashes in order."""
+        with translated():
+            row = await self._pool.fetchrow(SQL_BLOCK, self._chain, number)
+        if row is None:
+            return None
+        if len(row["hashes"]) != row["tx_count"]:
+            raise StoreUnavailable(
+                f"block {number}: {len(row['hashes'])} of {row['tx_count']} transactions are readable"
+            )
+        return StoredBlock(row["number"], row["hash"], row["block_time"], tuple(row["hashes"]))
+
+    async def transaction(self, tx_hash: bytes) -> StoredTx | None:
+        """Return the transaction with this hash, if a covered block holds it."""
+        with translated():
+            async with self._snapshot() as conn:
+                places = await conn.fetch(SQL_PLACES_OF_HASH, self._chain, hash_key(tx_hash))
+                found = await self._at(conn, places)
+        return next((tx for tx in found if tx.hash == tx_hash), None)
+
+    async def transactions_of(self, address: bytes, *, limit: int, offset: int) -> TxPage:
+        """Return transactions in which `address` was sender, recipient or created contract, newest first."""
+        with translated():
+            async with self._snapshot() as conn:
+                total = await conn.fetchval(SQL_ADDRESS_COUNT, self._chain, address)
+                places = await conn.fetch(SQL_ADDRESS_PAGE, self._chain, address, limit, offset)
+                return TxPage(await self._at(conn, places), total)
+
+    async def _at(self, conn: Connection, places: Sequence[asyncpg.Record]) -> tuple[StoredTx, ...]:
+        if not places:
+            return ()
+        numbers = [row["block_number"] for row in places]
+        indexes = [row["tx_index"] for row in places]
+        rows = await conn.fetch(SQL_TRANSACTIONS, self._chain, numbers, indexes)
+        return tuple(_stored_tx(row) for row in rows)
+
+    @asynccontextmanager
+    async def _snapshot(self) -> AsyncIterator[Connection]:
+        """One snapshot for several statements: a rewind between them must not mix two chains."""
+        async with self._pool.acquire() as conn, conn.transaction(isolation="repeatable_read", readonly=True):
+            yield conn
+
+
+async def coverage(pool: Pool, chain_id: int) -> tuple[BlockRange, ...]:
+    """Return a chain's stored ranges in ascending order, adjacent ones joined."""
+    with translated():
+        rows = await pool.fetch(SQL_COVERAGE, chain_id)
+    return joined([BlockRange(row["first"], row["last"]) for row in rows])
+
+
+async def chains(pool: Pool) -> dict[str, int]:
+    """Return the chains the database holds, by name."""
+    with translated():
+        rows = await pool.fetch(SQL_CHAINS)
+    return {row["name"]: row["chain_id"] for row in rows}
+
+
+def _stored_tx(row: asyncpg.Record) -> StoredTx:
+    return StoredTx(
+        block_number=row["block_number"],
+        tx_index=row["tx_index"],
+        hash=row["hash"],
+        sender=row["sender"],
+        recipient=row["recipient"],
+        contract_address=row["contract_address"],
+        value=int(row["value"]),
+        type=row["type"],
+        nonce=int(row["nonce"]),
+        gas=int(row["gas"]),
+        gas_used=int(row["gas_used"]),
+        gas_price=_int_or_none(row["gas_price"]),
+        effective_gas_price=_int_or_none(row["effective_gas_price"]),
+        status=row["status"],
+        block_time=row["block_time"],
+    )
+
+
+def _int_or_none(value: Decimal | None) -> int | None:
+    return None if value is None else int(value)
