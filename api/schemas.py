@@ -1,8 +1,8 @@
-"""What the explorer answers, field for field as the seed document shows it. Numbers are exact decimals, never floats."""
+"""What the explorer answers, field for field as the seed document shows it. Numbers are exact, never floats."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -118,7 +118,7 @@ def encode(answer: msgspec.Struct) -> bytes:
     return _encoder.encode(answer)
 
 
-def _common(tx: StoredTx, native_symbol: str) -> dict[str, object]:
+def _common(tx: StoredTx, native_symbol: str) -> dict[str, Any]:
     return {
         "hash": to_hex(tx.hash),
         "block_number": tx.block_number,

@@ -8,6 +8,10 @@ from core.types import Block, BlockRange, BlockRef, Head
 class ChainSource(Protocol):
     """A chain as one node tells it. Every method may raise Transient errors; none answers from a cache."""
 
+    async def verify(self) -> None:
+        """Raise WrongChain unless the node still serves the configured chain; asked before anything is taken away."""
+        ...
+
     async def head(self) -> Head:
         """Return the newest block the node has."""
         ...

@@ -18,6 +18,10 @@ class MeteredSource:
         self._metrics = metrics
         self._clock = clock or SystemClock()
 
+    async def verify(self) -> None:
+        """Raise WrongChain unless the node still serves the configured chain."""
+        await self._source.verify()
+
     async def head(self) -> Head:
         """Return the newest block the node has."""
         return await self._source.head()

@@ -100,6 +100,7 @@ class Backfill:
         below = await self._store.ref_at(first.number - 1) if first.number else None
         if below is None or below.hash == first.parent_hash:
             return False
+        await self._source.verify()
         head = await self._source.head()
         theirs = await self._source.ref_at(below.number)
         if theirs is None or theirs.hash != first.parent_hash:

@@ -110,6 +110,7 @@ class Follower:
     async def _rewind(self, cursor: BlockRef | None, reason: str) -> Step:
         if cursor is None:
             return Step("wait", None, None)
+        await self._source.verify()
         head = await self._source.head()
         covered = [span for span in await self._store.coverage() if span.first <= cursor.number]
         ancestor = await common_ancestor(self._source, self._store, covered, head.ref.number)

@@ -16,19 +16,25 @@ BATCH_RECEIPTS: Final = 100
 
 
 class RpcSource:
-    """Blocks from one endpoint. `chain_id` is what the endpoint must say it is; `verify_chain` asks."""
+    """Blocks from one endpoint, which must say that it serves `chain_id` and, if known, start at `genesis_hash`."""
 
-    def __init__(self, client: RpcClient, chain_id: int, *, batch_blocks: int = BATCH_BLOCKS) -> None:
+    def __init__(
+        self, client: RpcClient, chain_id: int, *, genesis_hash: bytes | None = None, batch_blocks: int = BATCH_BLOCKS
+    ) -> None:
         self._client = client
         self._chain_id = chain_id
+        self._genesis_hash = genesis_hash
         self._batch_blocks = batch_blocks
         self._block_receipts = True
 
-    async def verify_chain(self) -> None:
-        """Raise WrongChain unless the endpoint serves the configured chain."""
+    async def verify(self) -> None:
+        """Raise WrongChain unless the node still serves the configured chain."""
         found = await chain_id(self._client)
         if found != self._chain_id:
             raise WrongChain(f"{self._client.host}: chain id is {found}, expected {self._chain_id}")
+        genesis = await self.ref_at(0) if self._genesis_hash is not None else None
+        if genesis is not None and genesis.hash != self._genesis_hash:
+            raise WrongChain(f"{self._client.host}: the chain now starts at {genesis}: it has been replaced")
 
     async def head(self) -> Head:
         """Return the newest block the node has."""

@@ -1,0 +1,50 @@
+"""The Starlette applications: the API that faces clients, and the small one that faces operators."""
+
+import time
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import HANDLERS
+from core.metrics import Metrics
+
+
+def application(routes: list[Route], metrics: Metrics) -> Starlette:
+    """Return an application of `routes`, with our error envelope and request metrics."""
+    measured = Middleware(Measured, metrics=metrics, routes=routes)
+    return Starlette(routes=routes, exception_handlers=dict(HANDLERS), middleware=[measured])
+
+
+class Measured:
+    """Counts and times requests by route template: a path would make a metric per address."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, routes: list[Route]) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._routes: list[BaseRoute] = list(routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer and measure."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 500
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        finally:
+            self._metrics.answered(self._template(scope), status, time.perf_counter() - started)
+
+    def _template(self, scope: Scope) -> str:
+        for route in self._routes:
+            if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE:
+                return route.path
+        return "unknown"

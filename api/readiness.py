@@ -1,0 +1,46 @@
+"""Whether the index is fit to be asked: bounded by lag, and revocable. Computed from the database alone, so it stays
+true when the indexer is dead.
+"""
+
+import asyncio
+from typing import Final
+
+from core.errors import BadConfig, Transient
+from core.store import reader
+from core.store.pool import Pool
+from core.store.reader import Lag, Reader
+
+PROBE_S: Final = 5.0
+
+
+class Readiness:
+    """Judges chains by `ready_lag_s` (index behind the chain) and `silence_s` (no news of the chain)."""
+
+    def __init__(self, pool: Pool, *, ready_lag_s: float, silence_s: float) -> None:
+        self._pool = pool
+        self._ready_lag_s = ready_lag_s
+        self._silence_s = silence_s
+
+    def faults(self, lag: Lag) -> list[str]:
+        """Return why a chain's index is not fit, nothing if it is."""
+        if lag.number is None:
+            return ["nothing is indexed yet"]
+        found = []
+        if lag.seconds is not None and lag.seconds > self._ready_lag_s:
+            found.append(f"{lag.seconds:.0f} s behind the chain, more than {self._ready_lag_s:.0f}")
+        if lag.silence_s is None or lag.silence_s > self._silence_s:
+            heard = "never" if lag.silence_s is None else f"{lag.silence_s:.0f} s ago"
+            found.append(f"last news of the chain {heard}, more than {self._silence_s:.0f}")
+        return found
+
+    async def report(self) -> dict[str, list[str]]:
+        """Return the faults of every chain; a chain without faults has an empty list."""
+        try:
+            async with asyncio.timeout(PROBE_S):
+                chains = await reader.chains(self._pool)
+                lags = {name: await Reader(self._pool, chain_id).lag() for name, chain_id in chains.items()}
+        except (Transient, BadConfig, TimeoutError) as error:
+            return {"database": [str(error) or "no answer in time"]}
+        if not lags:
+            return {"database": ["no chain is registered yet"]}
+        return {name: self.faults(lag) for name, lag in lags.items()}

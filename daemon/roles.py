@@ -1,0 +1,99 @@
+"""One process each: which services it runs, with which rights in the database, on which sockets."""
+
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from api.app import application
+from api.readiness import Readiness
+from api.routes.explorer import Explorer
+from api.routes.operations import probes, status_page
+from api.server import HttpServer, listen
+from core import systemd
+from core.errors import BadConfig
+from core.metrics import Metrics
+from core.service import Service
+from core.settings import Settings
+from core.store.pool import Pool, open_pool
+from daemon.chains import Build, ChainServices, backfill_services, head_services
+
+Role = Literal["indexer", "backfill", "api"]
+ROLES: Final[tuple[Role, ...]] = ("indexer", "backfill", "api")
+LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """Bound sockets of one process: `ops` for probes, `api` for clients where it has any."""
+
+    ops: socket.socket
+    api: socket.socket | None = None
+
+    def close(self) -> None:
+        """Close both."""
+        for bound in (self.ops, self.api):
+            if bound is not None:
+                bound.close()
+
+
+def bind(settings: Settings, role: Role) -> Sockets:
+    """Bind what `role` listens on. Raises BadConfig naming the setting whose port is taken."""
+    ops = settings.ops
+    port = {"indexer": ops.indexer_port, "backfill": ops.backfill_port, "api": ops.api_port}[role]
+    probing = listen(ops.host, port, f"ops.{role}_port")
+    if role != "api":
+        return Sockets(probing)
+    try:
+        return Sockets(probing, listen(settings.api.host, settings.api.port, "api.port"))
+    except BadConfig:
+        probing.close()
+        raise
+
+
+@asynccontextmanager
+async def services_of(role: Role, settings: Settings, url: str, sockets: Sockets) -> AsyncIterator[Sequence[Service]]:
+    """Build the services of one process on a pool that may do what the role may."""
+    metrics = Metrics()
+    if role == "api":
+        timeout = settings.database.statement_timeout_s
+        size = settings.database.api_connections
+        async with open_pool(url, role="chainworkd_api", size=size, statement_timeout_s=timeout) as pool:
+            yield _api(settings, pool, metrics, sockets)
+        return
+    async with open_pool(url, role="chainworkd_indexer", size=settings.database.indexer_connections) as pool:
+        build: Build = head_services if role == "indexer" else backfill_services
+        if not settings.chains:
+            raise BadConfig("chains: none is configured; set CHAINWORKD_RPC_URL or add [chains.<name>] with http")
+        chains = [
+            ChainServices(name, chain, pool, metrics, build, on_start=systemd.ready)
+            for name, chain in settings.chains.items()
+        ]
+        readiness = _readiness(settings, pool)
+        routes = [*probes(metrics, readiness), *status_page(pool, readiness)]
+        yield [HttpServer(application(routes, metrics), sockets.ops, name=f"ops.{role}"), *chains]
+
+
+def _api(settings: Settings, pool: Pool, metrics: Metrics, sockets: Sockets) -> Sequence[Service]:
+    readiness = _readiness(settings, pool)
+    symbols: Mapping[str, str] = {name: chain.native_symbol for name, chain in settings.chains.items()}
+    explorer = Explorer(
+        pool, readiness, default_chain=settings.explorer_chain, native_symbols=symbols,
+        public_url=settings.api.public_url,
+    )  # fmt: skip
+    public = explorer.routes()
+    page = status_page(pool, readiness)
+    if settings.api.host in LOOPBACK:
+        # A newcomer opens the API's address first. Off loopback the page stays on the operators' port.
+        public = [*public, *page]
+    assert sockets.api is not None, "bind gives the api role its socket"
+    return [
+        HttpServer(application(public, metrics), sockets.api, name="api"),
+        HttpServer(application([*probes(metrics, readiness), *page], metrics), sockets.ops, name="ops.api"),
+        systemd.Announcer(),
+    ]
+
+
+def _readiness(settings: Settings, pool: Pool) -> Readiness:
+    return Readiness(pool, ready_lag_s=settings.ops.ready_lag_s, silence_s=settings.ops.head_silence_s)
