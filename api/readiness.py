@@ -1,4 +1,6 @@
-"""Whether the index is fit to be asked: bounded by lag, and revocable. Computed from the database alone, so it stays
+"""Whether the index is fit to be asked: bounded by lag, and revocable.
+
+Computed from the database alone, so that it stays
 true when the indexer is dead.
 """
 

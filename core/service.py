@@ -6,11 +6,13 @@ returns, all others are cancelled and the error reaches whoever started the supe
 
 import asyncio
 import logging
+import os
 import random
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, Protocol
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 from core.clock import Clock, SystemClock
 from core.errors import ChainworkdError, ServiceEnded, Transient
@@ -103,23 +105,42 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-@contextmanager
-def stopping_on_signals(task: "asyncio.Task[object]") -> Iterator[None]:
-    """Cancel `task` on SIGTERM, SIGINT or SIGHUP."""
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+@dataclass(slots=True)
+class Stop:
+    """Which signal asked for the stop, if one did."""
 
-    def stop(number: int) -> None:
-        log.info("stopping", extra={"signal": signal.Signals(number).name})
+    signal: signal.Signals | None = None
+
+
+@contextmanager
+def stopping_on_signals(task: "asyncio.Future[Any]", *, within_s: float) -> Iterator[Stop]:
+    """Cancel `task` on SIGTERM, SIGINT or SIGHUP; end the process if it has not ended `within_s` later."""
+    loop = asyncio.get_running_loop()
+    stop = Stop()
+
+    def ask(number: int) -> None:
+        if stop.signal is not None:
+            return
+        stop.signal = signal.Signals(number)
+        log.info("stopping", extra={"signal": stop.signal.name})
+        # asyncio.run waits for a task that swallows its cancellation for ever; an operator does not.
+        loop.call_later(within_s, _end_now)
         task.cancel()
 
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     for number in signals:
-        loop.add_signal_handler(number, stop, number)
+        loop.add_signal_handler(number, ask, number)
     try:
-        yield
+        yield stop
     finally:
         for number in signals:
             loop.remove_signal_handler(number)
+
+
+def _end_now() -> None:
+    log.error("stopping took too long: ending at once")
+    logging.shutdown()
+    os._exit(1)
 
 
 def exit_code(error: BaseException) -> int:

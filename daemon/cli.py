@@ -1,0 +1,167 @@
+"""The command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration, 130 interrupted."""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import uvloop
+
+from core import log as logs
+from core import settings as settings_of
+from core.errors import ChainworkdError
+from core.service import exit_code, first_of, stopping_on_signals
+from core.settings import Settings
+from daemon import check, commands, demo, family, run
+from daemon.roles import ROLES
+
+log = logging.getLogger("daemon")
+
+STOP_S: Final = 40.0  # children have 15 s, the embedded server a fast shutdown; then the process ends anyway
+EXAMPLES: Final = """\
+examples:
+  chainworkd demo                                      everything on this machine, with a local chain
+  CHAINWORKD_RPC_URL=http://127.0.0.1:8545 chainworkd run
+  chainworkd --profile mainnet --config /etc/chainworkd.toml check
+  chainworkd token create --label dashboard --days 90
+  chainworkd status --json
+
+Settings come from config/base.toml, a profile, --config and CHAINWORKD_* variables (docs/configuration.md).
+"""
+
+Command = Callable[[Settings, argparse.Namespace], Coroutine[Any, Any, int | None]]
+
+
+def main() -> NoReturn:
+    """Run one command and exit."""
+    arguments = parser().parse_args()
+    sys.exit(_guarded(arguments))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's grammar."""
+    top = argparse.ArgumentParser(
+        prog="chainworkd", description="EVM chain indexer and on-chain worker daemon.", epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    top.add_argument("--version", action="version", version=f"chainworkd {version('chainworkd')}")
+    top.add_argument("--profile", help=f"settings that come with the program: {', '.join(settings_of.profiles())}")
+    top.add_argument("--config", type=Path, help="a TOML file of your own settings")
+    commands_ = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _run_grammar(commands_)
+    _local_grammar(commands_)
+    _database_grammar(commands_)
+    _token_grammar(commands_)
+    child = commands_.add_parser("child")  # a parent starts it; not for people
+    child.add_argument("role", choices=ROLES)
+    return top
+
+
+def _add(into: Any, name: str, text: str, example: str, does: Command) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = into.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + ".", epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    made.set_defaults(does=does)
+    return made
+
+
+def _run_grammar(into: Any) -> None:
+    made = _add(
+        into, "run", "follow the configured chains and serve them, or run one role alone",
+        "CHAINWORKD_RPC_URL=https://… CHAINWORKD_BACKFILL=18000000.. chainworkd run", _run,
+    )  # fmt: skip
+    made.add_argument("role", nargs="?", choices=ROLES, help="one role for a process of its own (systemd); none: all")
+
+
+def _local_grammar(into: Any) -> None:
+    made = _add(into, "demo", "run everything on a local chain with live traffic", "chainworkd demo", demo.run)
+    made.add_argument("--data-dir", type=Path, help="where the demo keeps its chain and its database")
+    made = _add(into, "devnet", "run only the local chain with its traffic", "chainworkd devnet --port 8545", demo.devnet)
+    made.add_argument("--data-dir", type=Path, help="where the chain's state is kept")
+    made.add_argument("--port", type=int, default=0, help="port of the node; 0 takes a free one")
+
+
+def _database_grammar(into: Any) -> None:
+    _add(into, "check", "verify settings, database and nodes before running", "chainworkd check", check.run)
+    made = _add(into, "migrate", "bring the database's schema up to date", "chainworkd migrate", commands.migrate)
+    made.add_argument("--status", action="store_true", help="only say what is applied and what is pending")
+    made = _add(into, "status", "say what is indexed and how far behind it is", "chainworkd status", commands.status)
+    made.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _token_grammar(into: Any) -> None:
+    token = into.add_parser("token", help="create, list and revoke API tokens")
+    actions = token.add_subparsers(dest="action", required=True, metavar="ACTION")
+    made = _add(
+        actions, "create", "create a token and print it once", "chainworkd token create --label ci --days 30",
+        commands.token_create,
+    )  # fmt: skip
+    made.add_argument("--label", required=True, help="what the token is for")
+    made.add_argument("--days", type=int, help="days until it expires; never, if not given")
+    _add(actions, "list", "list tokens, without their keys", "chainworkd token list", commands.token_list)
+    made = _add(
+        actions, "revoke", "end a token at once", "chainworkd token revoke hc_live_1a2b3c4d", commands.token_revoke
+    )
+    made.add_argument("prefix", help="first 16 characters of the token, as `token list` shows them")
+
+
+def _guarded(arguments: argparse.Namespace) -> int:
+    """Run the command; turn its error into one line and an exit code."""
+    try:
+        if arguments.command == "child":
+            settings, url, sockets = family.read_order()
+            _logging(settings)
+            return _until_stopped(run.run_services(arguments.role, settings, url, sockets, family.ParentWatch()))
+        settings = settings_of.load(profile=demo.profile(arguments), config=arguments.config)
+        _logging(settings)
+        return _until_stopped(arguments.does(settings, arguments))
+    except ChainworkdError as error:
+        log.error("%s", error)
+        return exit_code(error)
+    except BaseExceptionGroup as errors:
+        return _failed(first_of(errors))
+    except BrokenPipeError:
+        return 1
+
+
+def _failed(error: BaseException) -> int:
+    if isinstance(error, ChainworkdError):
+        log.error("%s", error)
+    else:
+        log.error("failed", exc_info=error)
+    return exit_code(error)
+
+
+def _logging(settings: Settings) -> None:
+    logs.set_up(level=settings.log.level, style=settings.log.style)
+
+
+def _until_stopped(work: Awaitable[int | None]) -> int:
+    """Run `work` until it ends or a signal asks for it; a stop that was asked for is a success."""
+
+    async def body() -> int:
+        task = asyncio.ensure_future(work)
+        with stopping_on_signals(task, within_s=STOP_S) as stop:
+            try:
+                return await task or 0
+            except asyncio.CancelledError:
+                return 130 if stop.signal == signal.SIGINT else 0
+            except family.OrphanedChild:
+                log.warning("stopping: the parent process is gone")
+                return 1
+
+    return uvloop.run(body())
+
+
+async def _run(settings: Settings, arguments: argparse.Namespace) -> int | None:
+    if arguments.role is None:
+        await run.run_all(settings)
+    else:
+        await run.run_role(arguments.role, settings)
+    return None

@@ -1,0 +1,118 @@
+"""The short commands: migrate, status, token."""
+
+import argparse
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+from accounts import tokens
+from api.schemas import iso
+from core.errors import BadConfig, StoreUnavailable
+from core.settings import Settings
+from core.store import migrate as migrations
+from core.store import reader
+from core.store.pool import Pool, open_pool
+from core.store.reader import Reader
+from daemon.run import MIGRATIONS, existing_database
+
+
+def say(line: str) -> None:
+    """Print a line of a command's answer."""
+    sys.stdout.write(line + "\n")
+
+
+async def migrate(settings: Settings, arguments: argparse.Namespace) -> int | None:
+    """Apply what is pending, or only say it."""
+    async with existing_database(settings, start=True) as url:
+        if not arguments.status:
+            applied = await migrations.migrate(url, MIGRATIONS)
+            say("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
+            return None
+        found = await migrations.status(url, MIGRATIONS)
+        for word, names in (("applied", found.applied), ("pending", found.pending), ("unknown", found.unknown)):
+            for name in names:
+                say(f"{word} {name}")
+        return 1 if found.pending or found.unknown else 0
+
+
+async def status(settings: Settings, arguments: argparse.Namespace) -> int | None:
+    """Say per chain what is indexed; exit 1 when a chain is behind or silent."""
+    async with _pool(settings) as pool:
+        found = [await _chain_status(pool, settings, name, id_) for name, id_ in (await reader.chains(pool)).items()]
+    if arguments.json:
+        say(json.dumps({"chains": found}, indent=2))
+    elif not found:
+        say("no chain is indexed yet")
+    for chain in [] if arguments.json else found:
+        ranges = ", ".join(f"{first}..{last}" for first, last in chain["coverage"]) or "nothing"
+        say(f"{chain['name']} (chain {chain['chain_id']}): block {chain['last_indexed_block']} of {chain['tip']}, "
+            f"{chain['lag_seconds']} s behind, last news {chain['news_seconds_ago']} s ago; indexed {ranges}")  # fmt: skip
+    return 0 if found and all(chain["ready"] for chain in found) else 1
+
+
+async def _chain_status(pool: Pool, settings: Settings, name: str, chain_id: int) -> dict[str, object]:
+    chain = Reader(pool, chain_id)
+    lag = await chain.lag()
+    silence = None if lag.silence_s is None else round(lag.silence_s, 1)
+    behind = lag.seconds is None or lag.seconds > settings.ops.ready_lag_s
+    silent = silence is None or silence > settings.ops.head_silence_s
+    return {
+        "name": name,
+        "chain_id": chain_id,
+        "last_indexed_block": lag.number,
+        "tip": lag.tip,
+        "lag_seconds": lag.seconds,
+        "news_seconds_ago": silence,
+        "ready": not behind and not silent,
+        "coverage": [[span.first, span.last] for span in await chain.coverage()],
+    }
+
+
+async def token_create(settings: Settings, arguments: argparse.Namespace) -> int | None:
+    """Print a new token; nobody can print it again."""
+    if arguments.days is not None and not 1 <= arguments.days <= 36_500:
+        raise BadConfig(f"--days: expected 1 to 36500, found {arguments.days}")
+    expires = None if arguments.days is None else datetime.now(UTC) + timedelta(days=arguments.days)
+    async with _pool(settings) as pool:
+        say(await tokens.issue(pool, arguments.label, expires))
+    return None
+
+
+async def token_list(settings: Settings, arguments: argparse.Namespace) -> int | None:
+    """List tokens."""
+    async with _pool(settings) as pool:
+        for token in await tokens.every(pool):
+            state = "revoked" if token.revoked_at else _expiry(token.expires_at)
+            used = "never used" if token.last_used_at is None else f"last used {iso(token.last_used_at)}"
+            say(f"{token.prefix}  {iso(token.created_at)}  {state:<28}  {used:<32}  {token.label}")
+    return None
+
+
+def _expiry(at: datetime | None) -> str:
+    if at is None:
+        return "valid"
+    return f"expires {iso(at)}" if at > datetime.now(UTC) else "expired"
+
+
+async def token_revoke(settings: Settings, arguments: argparse.Namespace) -> int | None:
+    """End a token."""
+    async with _pool(settings) as pool:
+        if await tokens.revoke(pool, arguments.prefix):
+            say(f"revoked {arguments.prefix[: tokens.SHOWN_CHARACTERS]}")
+            return None
+    sys.stderr.write(f"no valid token starts with {arguments.prefix[: tokens.SHOWN_CHARACTERS]}\n")
+    return 1
+
+
+@asynccontextmanager
+async def _pool(settings: Settings) -> AsyncIterator[Pool]:
+    """Open a small pool on a migrated database, the running embedded one included."""
+    async with existing_database(settings) as url:
+        try:
+            await migrations.require_migrated(url, MIGRATIONS)
+        except StoreUnavailable as error:
+            raise BadConfig(str(error)) from error
+        async with open_pool(url, size=2) as pool:
+            yield pool

@@ -1,0 +1,160 @@
+"""`chainworkd demo` and `chainworkd devnet`: a local chain with real contracts and live traffic, indexed and served."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from accounts import tokens
+from api.addresses import checksum
+from core.errors import BadConfig, ServiceEnded
+from core.hex import to_hex
+from core.service import Service, supervise
+from core.metrics import Metrics
+from core.settings import Settings
+from core.store.pool import Pool, open_pool
+from daemon.run import House, run_all
+from devnet.town import Devnet
+
+PROFILE: Final = "local"
+READY_S: Final = 120.0
+
+# A block with several transactions, one of which the printed address sent.
+SQL_SAMPLE: Final = """
+    select t.hash, t.block_number
+    from chain.transaction t
+    where t.chain_id = $1 and t.sender = $2 and t.block_number > $3
+    order by t.block_number desc, t.tx_index
+    limit 1
+"""
+SQL_HEIGHT: Final = "select number from chain.cursor where chain_id = $1"
+
+
+def profile(arguments: argparse.Namespace) -> str | None:
+    """Return the profile to load: demo and devnet have one of their own."""
+    asked: str | None = arguments.profile
+    return asked or (PROFILE if arguments.command in ("demo", "devnet") else None)
+
+
+async def run(settings: Settings, arguments: argparse.Namespace) -> int | None:
+    """Run everything on a local chain until stopped; started again, it goes on where it was."""
+    folder = _folder(settings, arguments, "demo")
+    async with Devnet(folder=folder / "chain", chain_id=_local(settings)) as town:
+        chain = settings.chains[PROFILE].model_copy(update={"http": town.http_url, "ws": town.ws_url})
+        changes = {"data_dir": str(folder), "chains": {PROFILE: chain}, "default_chain": PROFILE}
+
+        async def extra(house: House) -> Sequence[Service]:
+            return [Town(town), Greeter(house, town, await _token(house, folder / "demo.token"))]
+
+        await run_all(settings.model_copy(update=changes), extra)
+    return None
+
+
+async def devnet(settings: Settings, arguments: argparse.Namespace) -> int | None:
+    """Run the local chain and its traffic until stopped."""
+    folder = _folder(settings, arguments, "devnet")
+    async with Devnet(folder=folder, chain_id=_local(settings), port=arguments.port) as town:
+        lines = [f"node      {town.http_url}  {town.ws_url}", f"chain id  {_local(settings)}"]
+        lines += [f"{name:<28} {checksum(address)}" for name, address in sorted(town.contracts.items())]
+        _say("\n".join(lines))
+        await supervise([Town(town)], Metrics())
+    return None
+
+
+def _folder(settings: Settings, arguments: argparse.Namespace, name: str) -> Path:
+    folder: Path = (arguments.data_dir or settings.data_path / name).expanduser().absolute()
+    try:
+        (folder / "chain").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadConfig(f"--data-dir: {folder}: {error.strerror}") from error
+    return folder
+
+
+def _local(settings: Settings) -> int:
+    if PROFILE not in settings.chains:
+        raise BadConfig(f"the demo needs the profile {PROFILE!r}")
+    return settings.chains[PROFILE].chain_id
+
+
+class Town:
+    """The local chain's traffic (a Service)."""
+
+    name = "devnet"
+
+    def __init__(self, town: Devnet) -> None:
+        self._town = town
+
+    async def run(self) -> None:
+        """Make blocks for ever."""
+        await self._town.run()
+
+
+class Greeter:
+    """Waits until the demo has something to show, prints where, then stays silent (a Service)."""
+
+    name = "greeter"
+
+    def __init__(self, house: House, town: Devnet, token: str) -> None:
+        self._house = house
+        self._town = town
+        self._token = token
+
+    async def run(self) -> None:
+        """Print the list once."""
+        async with open_pool(self._house.url, size=1) as pool:
+            tx_hash, number = await self._sample(pool)
+        _say(self._text(tx_hash, number))
+        await asyncio.Event().wait()
+
+    async def _sample(self, pool: Pool) -> tuple[bytes, int]:
+        """Return a transaction of the first actor, and its block, as soon as one is indexed."""
+        chain_id = self._house.settings.chains[PROFILE].chain_id
+        try:
+            async with asyncio.timeout(READY_S):
+                while True:
+                    height = await pool.fetchval(SQL_HEIGHT, chain_id) or 0
+                    row = await pool.fetchrow(SQL_SAMPLE, chain_id, self._town.actors[0], height - 100)
+                    if row is not None:
+                        return row["hash"], row["block_number"]
+                    await asyncio.sleep(0.2)
+        except TimeoutError:
+            raise ServiceEnded(f"nothing was indexed within {READY_S:.0f} s; the log says why") from None
+
+    def _text(self, tx_hash: bytes, number: int) -> str:
+        api = self._house.api_url
+        v1 = f"{api}/api/v1"
+        head = f"curl -s -H 'Authorization: Bearer {self._token}'"
+        return f"""
+chainworkd demo: a local chain is being indexed and served. Ctrl-C stops it; started again, it goes on.
+
+  status page      {api}/
+  API              {v1}
+  API token        {self._token}
+  node (JSON-RPC)  {self._town.http_url}
+  metrics          {self._house.ops_url("indexer")}/metrics  {self._house.ops_url("backfill")}/metrics  {self._house.ops_url("api")}/metrics
+  readiness        {self._house.ops_url("api")}/readyz
+
+  {head} {v1}/health
+  {head} {v1}/blocks/{number}
+  {head} {v1}/transactions/{to_hex(tx_hash)}
+  {head} '{v1}/transactions/address/{checksum(self._town.actors[0])}?page_size=5'
+"""
+
+
+async def _token(house: House, file: Path) -> str:
+    """Return the demo's token: the one kept in its folder while it is valid, else a new one."""
+    async with open_pool(house.url, size=1) as pool:
+        kept = file.read_text().strip() if file.exists() else ""
+        if kept and await tokens.authenticate(pool, kept) is not None:
+            return kept
+        made = await tokens.issue(pool, "demo")
+    file.touch(mode=0o600)
+    file.write_text(made + "\n")
+    return made
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

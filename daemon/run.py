@@ -1,0 +1,95 @@
+"""`chainworkd run`: everything under one supervisor, or one role alone under systemd."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from api.server import url_of
+from core.metrics import Metrics
+from core.service import Service, supervise
+from core.settings import Settings
+from core.store.embedded import EmbeddedPostgres
+from core.store.migrate import migrate, require_migrated
+from daemon.family import Child
+from daemon.roles import ROLES, Role, Sockets, bind, services_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What is up before the services start: the database's URL and where each process listens."""
+
+    settings: Settings
+    url: str
+    sockets: dict[Role, Sockets]
+
+    @property
+    def api_url(self) -> str:
+        """Where clients reach the API."""
+        bound = self.sockets["api"].api
+        assert bound is not None, "bind gives the api role its socket"
+        return url_of(bound)
+
+    def ops_url(self, role: Role) -> str:
+        """Where `role` answers probes."""
+        return url_of(self.sockets[role].ops)
+
+
+Extra = Callable[[House], Awaitable[Sequence[Service]]]
+
+
+async def run_all(settings: Settings, extra: Extra | None = None) -> None:
+    """Run every role: the head here, backfill and API in children. `extra` adds services once the database is up."""
+    sockets: dict[Role, Sockets] = {}
+    try:
+        for role in ROLES:
+            sockets[role] = bind(settings, role)
+        async with database(settings) as url:
+            await migrate(url)
+            house = House(settings, url, sockets)
+            more = await extra(house) if extra is not None else ()
+            async with services_of("indexer", settings, url, sockets["indexer"]) as head:
+                children = [Child(role, settings, url, sockets[role]) for role in ("api", "backfill")]  # type: ignore[arg-type]
+                await supervise([*head, *children, *more], Metrics())
+    finally:
+        for bound in sockets.values():
+            bound.close()
+
+
+async def run_role(role: Role, settings: Settings) -> None:
+    """Run one role alone, on a database that somebody else has migrated."""
+    async with database(settings) as url:
+        await require_migrated(url)
+        sockets = bind(settings, role)
+        try:
+            await run_services(role, settings, url, sockets)
+        finally:
+            sockets.close()
+
+
+async def run_services(role: Role, settings: Settings, url: str, sockets: Sockets, *more: Service) -> None:
+    """Run the services of one role, and `more`, until one fails for good."""
+    async with services_of(role, settings, url, sockets) as services:
+        await supervise([*services, *more], Metrics())
+
+
+@asynccontextmanager
+async def database(settings: Settings) -> AsyncIterator[str]:
+    """Yield the URL of the configured database, or of an embedded one that runs as long as this context."""
+    if settings.database.url:
+        yield settings.database.url
+        return
+    started = asyncio.get_running_loop().time()
+    async with EmbeddedPostgres(embedded_folder(settings)) as server:
+        ms = round((asyncio.get_running_loop().time() - started) * 1000)
+        log.info("database is up", extra={"embedded": str(embedded_folder(settings)), "pid": server.pid, "ms": ms})
+        yield server.url()
+
+
+def embedded_folder(settings: Settings) -> Path:
+    """Return the embedded server's folder."""
+    return settings.data_path / "postgres"
