@@ -18,6 +18,7 @@ import pwd
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,7 @@ async def ensure_cluster(home: Home, root: Path, secret: str, *, sync: bool) -> 
     was finished. The caller holds the lock.
     """
     for leftover in home.folder.glob("initdb-*"):
-        await asyncio.to_thread(shutil.rmtree, leftover)
+        await asyncio.to_thread(_removed, leftover)
     if home.cluster.exists():
         _check_major(home.cluster)
         return False
@@ -288,6 +289,16 @@ def _chosen_password(path: Path) -> str:
     fresh.replace(path)
     _sync_folder(path.parent)
     return secret
+
+
+def _removed(leftover: Path) -> None:
+    """Remove what a killed owner left. Its initdb may still be writing: that ends when its files disappear."""
+    for _ in range(100):
+        shutil.rmtree(leftover, ignore_errors=True)
+        if not leftover.exists():
+            return
+        time.sleep(0.1)
+    raise BadConfig(f"{leftover}: cannot be removed; expected no unfinished initdb")
 
 
 async def _initdb(scratch: Path, account: Account, root: Path, secret: str, *, sync: bool) -> None:

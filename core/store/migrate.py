@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import asyncpg
 
@@ -24,7 +24,7 @@ from core.store.dsn import Dsn, parse
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 TABLE: Final = "public.chainworkd_migration"
 
-Connection = asyncpg.Connection[asyncpg.Record]
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 # Any number that nothing else in the database locks: the first eight bytes of "chainworkd".
 _LOCK: Final = int.from_bytes(b"chainwor")
