@@ -155,7 +155,8 @@ class EmbeddedPostgres:
 
     async def create_database(self, name: str, *, template: str = "template1") -> None:
         """Create a database as a copy of `template`, which nobody may be connected to."""
-        await self._command("select format('create database %I template %I', $1::text, $2::text)", name, template)
+        sql = "select format('create database %I template %I strategy file_copy', $1::text, $2::text)"
+        await self._command(sql, name, template)
 
     async def drop_database(self, name: str) -> None:
         """Drop a database if it exists, and end whoever is connected to it."""

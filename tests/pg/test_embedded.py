@@ -32,6 +32,13 @@ def folder() -> Iterator[Path]:
         yield path
 
 
+@pytest.fixture
+def disk() -> Iterator[Path]:
+    """The same on a disk, from which programs can be run."""
+    with scratch_folder(in_memory=False) as path:
+        yield path
+
+
 def make(data_dir: Path, **settings: str) -> EmbeddedPostgres:
     return EmbeddedPostgres(data_dir, settings={**THROW_AWAY, **settings})
 
@@ -305,16 +312,16 @@ async def test_root_does_not_follow_a_pointer_out_of_its_own_folder(folder: Path
 
 
 @AS_ROOT
-async def test_for_root_unreachable_programs_are_copied_once(folder: Path, tmp_path: Path) -> None:
+async def test_for_root_unreachable_programs_are_copied_once(disk: Path, tmp_path: Path) -> None:
     closed = tmp_path / "pginstall18"
     # pytest's own folders are 0700: nobody gets as far as this link.
     closed.symlink_to(binaries.postgres_root())
-    first = await binaries.usable_root(NOBODY, source=closed, state_dir=folder / "state")
+    first = await binaries.usable_root(NOBODY, source=closed, state_dir=disk / "state")
     stamp = first.stat().st_mtime_ns
-    again = await binaries.usable_root(NOBODY, source=closed, state_dir=folder / "state")
+    again = await binaries.usable_root(NOBODY, source=closed, state_dir=disk / "state")
     assert again == first != closed
     assert again.stat().st_mtime_ns == stamp
-    assert [path.name for path in (folder / "state").iterdir()] == [first.name]
+    assert [path.name for path in (disk / "state").iterdir()] == [first.name]
     assert not any(path.lstat().st_mode & 0o022 for path in first.rglob("*") if not path.is_symlink())
 
 
