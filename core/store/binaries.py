@@ -81,8 +81,17 @@ def only_root_writes(folder: Path) -> None:
 
 def make_state_dir(state_dir: Path) -> None:
     """Create root's folder for what other accounts have to reach; verify it if it exists."""
-    state_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-    only_root_writes(state_dir)
+    make_passable(state_dir, 0o755)
+
+
+def make_passable(folder: Path, mode: int) -> None:
+    """Create a folder of root's with `mode` whatever the umask (units set 077); verify, not change, an older one."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        only_root_writes(folder)
+    else:
+        folder.chmod(mode)
 
 
 async def _runs(root: Path, account: Account) -> bool:

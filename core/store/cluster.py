@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from core.errors import BadConfig, StoreUnavailable
-from core.store.binaries import MAJOR, can_enter, make_state_dir
+from core.store.binaries import MAJOR, can_enter, make_passable, make_state_dir, only_root_writes
 from core.store.command import Account, run
 from core.store.dsn import PORT
 
@@ -252,29 +252,22 @@ def _pointed(pointer: Path, state_dir: Path) -> Home:
     # The pointer may lie in somebody else's folder; root must not follow it anywhere.
     if folder.parent != state_dir.resolve() or not folder.name.startswith("embedded-"):
         raise BadConfig(f"{pointer}: expected a folder {state_dir}/embedded-…, found {folder}")
-    _closed_to_others(folder)
+    try:
+        only_root_writes(folder)
+    except FileNotFoundError:
+        raise BadConfig(f"{pointer}: expected the folder of the database at {folder}, found none") from None
     return Home(folder, _account(folder / "cluster"))
 
 
 def _stand_in(data_dir: Path, pointer: Path, state_dir: Path) -> Home:
     make_state_dir(state_dir)
     folder = state_dir.resolve() / f"embedded-{_digest(data_dir)}"
-    folder.mkdir(mode=0o711, exist_ok=True)
-    _closed_to_others(folder)
+    make_passable(folder, 0o711)
     fresh = pointer.with_suffix(".new")
     fresh.unlink(missing_ok=True)
     fresh.write_text(f"{folder}\n")
     fresh.replace(pointer)
     return Home(folder, _account(folder / "cluster"))
-
-
-def _closed_to_others(folder: Path) -> None:
-    try:
-        found = folder.lstat()
-    except FileNotFoundError:
-        raise BadConfig(f"{folder}: expected the folder of the database, found none") from None
-    if folder.is_symlink() or found.st_uid != 0 or found.st_mode & 0o022:
-        raise BadConfig(f"{folder}: expected root's own folder, found uid {found.st_uid} mode {found.st_mode:o}")
 
 
 def _chosen_password(path: Path) -> str:
@@ -311,6 +304,8 @@ async def _initdb(scratch: Path, account: Account, root: Path, secret: str, *, s
     argv += ["--auth=scram-sha-256", "--pwfile", pwfile, "--encoding=UTF8", "--data-checksums"]
     # The builtin provider orders text the same on every host; libc's C.UTF-8 does not exist everywhere.
     argv += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+    # An initdb that is killed must not leave segments in /dev/shm behind.
+    argv += ["--set", "dynamic_shared_memory_type=mmap"]
     argv += [] if sync else ["--no-sync"]
     done = await run(argv, deadline_s=INITDB_S, account=account)
     if done.code != 0:

@@ -171,7 +171,9 @@ async def _locked(connection: Connection, dsn: Dsn, wait_s: float) -> None:
 async def _apply(connection: Connection, dsn: Dsn, directory: Path, apply_s: float) -> None:
     """Let dbmate work while `connection` holds the lock."""
     argv: list[str | Path] = [binaries.dbmate(), "--env-file", os.devnull, "--no-dump-schema"]
-    argv += ["--migrations-dir", directory, "--migrations-table", TABLE, "migrate", "--strict"]
+    argv += ["--migrations-dir", directory, "--migrations-table", TABLE]
+    # Ours ends with this process; a dbmate that outlives a killed one holds dbmate's own lock.
+    argv += ["--migration-lock", "--migration-lock-timeout", f"{apply_s:g}s", "migrate", "--strict"]
     url = dsn.url(sslmode=await _sslmode(connection, dsn))
     kept = {name: os.environ[name] for name in _KEPT_ENV if name in os.environ}
     # By environment: everybody can read a command line.

