@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from eth_abi.abi import decode
 
-from builders import erc20, uniswap_v3
+from builders import erc20, signed_vault, uniswap_v3
 from builders.call import Call, create, invoke
 from contracts import deployments
 from core.errors import BadConfig
@@ -172,6 +172,8 @@ class _Deployment:
         calls += [erc20.approve(at[token], manager, ALL) for token in (*TOKENS, "weth")]
         calls += [uniswap_v3.enable_fee(at["uniswap_v3_factory"], 100, 1)]
         calls += [self._gift(token, self._owner) for token in TOKENS]
+        # The resolver's own deposit covers the first withdrawal, whenever it comes.
+        calls += [signed_vault.deposit_eth(at["vault"], self._owner, 1, UNIT)]
         drafts = [self._draft("funding", self._owner, call) for call in calls]
         return drafts + [
             self._draft("funding", account, call) for account in self._accounts[1:] for call in self._purse(account)

@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from builders import erc20, uniswap_v3
+from builders import erc20, signed_vault, uniswap_v3
 from builders.call import Call, create, invoke
 from devnet.deploy import CALL_GAS, FOREVER, ITEM_IDS, POOLS, TOKENS, UNIT
 from devnet.node import Draft
 
+WITHDRAWAL = "vault_withdraw"
 TRANSFER_GAS = 21_000
 ACCESS_LIST_GAS = 2_400 + 1_900  # EIP-2930: one address and one key, which is what devnet.node lists
 EMPTY = b""
@@ -20,6 +21,7 @@ class Scene:
 
     contracts: Mapping[str, bytes]
     actors: Sequence[bytes]
+    chain_id: int
     resolver: bytes
     tiny: bytes
     chance: Random
@@ -203,30 +205,26 @@ def _airdrop(scene: Scene) -> Acts:
 def _vault_deposit(scene: Scene) -> Acts:
     one, _ = scene.pair()
     value = scene.chance.randint(1, UNIT // 10)
-    order = (scene.resolver, scene.nonce())
-    return [(one, invoke(scene.contracts["vault"], "depositETH(address,uint256)", *order, value=value), CALL_GAS)]
+    return [(one, signed_vault.deposit_eth(scene.contracts["vault"], scene.resolver, scene.nonce(), value), CALL_GAS)]
 
 
 def _vault_token(scene: Scene) -> Acts:
     one, _ = scene.pair()
-    function = "deposit(address,uint256,address,uint256)"
     order = (scene.contracts["usdc"], scene.amount(6), scene.resolver, scene.nonce())
-    return [(one, invoke(scene.contracts["vault"], function, *order), CALL_GAS)]
+    return [(one, signed_vault.deposit(scene.contracts["vault"], *order), CALL_GAS)]
 
 
 def _vault_zeros(scene: Scene) -> Acts:
     """Announce one key three times, with nothing, nothing and something; then try again, which reverts."""
     one, _ = scene.pair()
-    order = (scene.resolver, scene.nonce())
-    function = "depositETH(address,uint256)"
-    return [(one, invoke(scene.contracts["vault"], function, *order, value=paid), CALL_GAS) for paid in (0, 0, 5, 7)]
+    key = (scene.contracts["vault"], scene.resolver, scene.nonce())
+    return [(one, signed_vault.deposit_eth(*key, paid), CALL_GAS) for paid in (0, 0, 5, 7)]
 
 
 def _vault_same_nonce(scene: Scene) -> Acts:
     """Two people use one nonce with one resolver: both deposits stand."""
-    order = (scene.resolver, scene.nonce())
-    function = "depositETH(address,uint256)"
-    return [(who, invoke(scene.contracts["vault"], function, *order, value=10**15), CALL_GAS) for who in scene.pair()]
+    key = (scene.contracts["vault"], scene.resolver, scene.nonce())
+    return [(who, signed_vault.deposit_eth(*key, 10**15), CALL_GAS) for who in scene.pair()]
 
 
 def _vault_before_resolvers(scene: Scene) -> Acts:
@@ -241,8 +239,20 @@ def _vault_before_nonces(scene: Scene) -> Acts:
 
 
 def _vault_cancel(scene: Scene) -> Acts:
-    nonce = scene.nonce()
-    return [(scene.resolver, invoke(scene.contracts["vault"], "cancel(uint256)", nonce), CALL_GAS)]
+    return [(scene.resolver, signed_vault.cancel(scene.contracts["vault"], scene.nonce()), CALL_GAS)]
+
+
+def withdrawal(scene: Scene) -> signed_vault.Withdrawal:
+    """Return what the resolver is to sign for a "vault_withdraw", which is not in FREQUENCY because of that."""
+    one, _ = scene.pair()
+    return signed_vault.Withdrawal(
+        user=one,
+        token=signed_vault.ETHER,
+        amount=scene.chance.randint(1, 10**12),
+        resolver=scene.resolver,
+        nonce=scene.nonce(),
+        deadline=FOREVER,
+    )
 
 
 # How often each comes in one round of the deck, after the mix of an ordinary chain: mostly money, a few of all else.
@@ -287,17 +297,19 @@ ENVELOPE_WEIGHTS = (25, 10, 65)
 def shuffled_deck(chance: Random) -> list[str]:
     """Return every kind as often as FREQUENCY says, in random order: a round leaves nothing out."""
     deck = [name for name, (_, often) in FREQUENCY.items() for _ in range(often)]
+    deck.append(WITHDRAWAL)
     chance.shuffle(deck)
     return deck
 
 
 def drafts(name: str, scene: Scene) -> list[Draft]:
-    """Return the transactions of one kind, each in a random envelope."""
+    """Return the transactions of one kind in FREQUENCY."""
     kind, _ = FREQUENCY[name]
-    return [_draft(name, scene, *act) for act in kind(scene)]
+    return [draft(name, scene, *act) for act in kind(scene)]
 
 
-def _draft(name: str, scene: Scene, sender: bytes, call: Call, gas: int) -> Draft:
+def draft(name: str, scene: Scene, sender: bytes, call: Call, gas: int) -> Draft:
+    """Return one transaction, in a random envelope."""
     envelope = scene.chance.choices(ENVELOPES, ENVELOPE_WEIGHTS)[0]
     # anvil takes a transaction whose gas does not cover its access list, and drops it in silence when it mines.
     extra = ACCESS_LIST_GAS if envelope == 1 else 0

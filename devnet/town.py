@@ -41,7 +41,7 @@ class Devnet:
         self._artifacts = Artifacts() if npm_dir is None else Artifacts(npm_dir)
         self._record = folder / "devnet.json" if folder else None
         self._chain_id = chain_id
-        self._chance = Random(seed)  # noqa: S311 - decides traffic, protects nothing
+        self._seed = seed
         self._pause_s = pause_s
         self._resources = contextlib.AsyncExitStack()
         state = folder / "anvil.json" if folder else None
@@ -72,11 +72,7 @@ class Devnet:
         return self.accounts[OWNER + 1 :]
 
     async def __aenter__(self) -> Self:
-        try:
-            await self._open()
-        except BaseException:
-            await self._resources.aclose()
-            raise
+        await self._open()
         return self
 
     async def __aexit__(
@@ -98,6 +94,14 @@ class Devnet:
 
     async def _open(self) -> None:
         await self._resources.aclose()
+        try:
+            await self._furnish()
+        except BaseException:
+            # Without its contracts a running node would be taken for a devnet.
+            await self._resources.aclose()
+            raise
+
+    async def _furnish(self) -> None:
         self._resources.push_async_callback(self.anvil.stop)
         await self.anvil.start()
         node = Node(await self._resources.enter_async_context(RpcClient(self.anvil.http_url)))
@@ -106,8 +110,14 @@ class Devnet:
         scene = Scene(
             contracts=self.contracts,
             actors=self.actors,
+            chain_id=self._chain_id,
             resolver=self.resolver,
             tiny=self._artifacts.bytecode("Tiny"),
-            chance=self._chance,
+            chance=self._chance(await node.height()),
         )
         self._traffic = Traffic(node, scene, pause_s=self._pause_s)
+
+    def _chance(self, height: int) -> Random:
+        # With the height: on a chain that goes on, the same seed alone would use each vault nonce and NFT id again.
+        seed = None if self._seed is None else f"{self._seed} from {height}"
+        return Random(seed)  # noqa: S311 - decides traffic, protects nothing

@@ -5,9 +5,11 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from builders import signed_vault
 from core.errors import Transient
-from devnet.kinds import Scene, drafts, shuffled_deck
-from devnet.node import Node
+from devnet.deploy import CALL_GAS
+from devnet.kinds import WITHDRAWAL, Scene, draft, drafts, shuffled_deck, withdrawal
+from devnet.node import Draft, Node
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +50,19 @@ class Traffic:
 
     async def step(self) -> Step:
         """Make one block and return what was sent into it. Raises Transient if the node does not take it."""
-        chosen = [draft for name in self._draw() for draft in drafts(name, self._scene)]
+        chosen = [each for name in self._draw() for each in await self._drafts(name)]
         hashes = await self._node.send(chosen)
-        kinds = [draft.kind for draft in chosen]
+        kinds = [each.kind for each in chosen]
         return Step(await self._node.mine(), dict(zip(hashes, kinds, strict=True)))
+
+    async def _drafts(self, name: str) -> list[Draft]:
+        if name != WITHDRAWAL:
+            return drafts(name, self._scene)
+        scene, order = self._scene, withdrawal(self._scene)
+        vault = scene.contracts["vault"]
+        signature = await self._node.sign(scene.resolver, signed_vault.typed_data(vault, scene.chain_id, order))
+        # The one who is paid relays the order: the resolver needs no ether.
+        return [draft(name, scene, order.user, signed_vault.withdraw(vault, order, signature), CALL_GAS)]
 
     def _draw(self) -> list[str]:
         chance = self._scene.chance
