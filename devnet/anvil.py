@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import os
 import re
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -21,6 +23,9 @@ log = logging.getLogger(__name__)
 LEASH = Path(__file__).with_name("leash.py")
 LISTENING = re.compile(rb"^Listening on 127\.0\.0\.1:(\d+)", re.MULTILINE)
 POLL_S = 0.02
+# States on disk, about 0.15 MB each: with those in memory eth_call reaches back some 1,500 blocks. Unbounded they
+# would take 10 GB a day, and anvil leaves them behind in ~/.foundry when it ends.
+PAST_STATES = 1_000
 LOG_TAIL = 4_000  # bytes of anvil's output that an error may look at
 
 
@@ -57,6 +62,7 @@ class Anvil:
         self._start_deadline_s = start_deadline_s
         self._stop_deadline_s = stop_deadline_s
         self._process: asyncio.subprocess.Process | None = None
+        self._past: Path | None = None
 
     @property
     def http_url(self) -> str:
@@ -93,27 +99,29 @@ class Anvil:
         Raises BadConfig if it is not installed or ends at once, WrongChain if the answer is not the one asked for.
         """
         await self.stop()
-        fresh = self._state is None or not self._state.exists()
-        # A file and not a pipe: nobody has to keep reading it for anvil to go on.
-        with tempfile.TemporaryFile() as output:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command(),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,  # a Ctrl-C in the terminal is ours to handle first
-            )
-            try:
-                await self._ready(output.fileno(), fresh=fresh)
-            except BaseException:
-                await self.stop()
-                raise
+        try:
+            async with asyncio.timeout(self._start_deadline_s):
+                await self._launch()
+        except TimeoutError as error:
+            await self.stop()
+            raise RpcUnavailable(
+                f"anvil: no answer within {self._start_deadline_s:.0f} s, or its state is in use"
+            ) from error
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """End the child: ask (it then writes its state), wait, and kill it if it does not listen."""
         process, self._process = self._process, None
-        if process is None:
-            return
+        try:
+            if process is not None:
+                await self._end(process)
+        finally:
+            if self._past is not None:
+                shutil.rmtree(self._past, ignore_errors=True)
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
         try:
             # The child may end between the question and the signal.
             with contextlib.suppress(ProcessLookupError):
@@ -128,22 +136,58 @@ class Anvil:
                 process.kill()
         await process.wait()
 
+    async def _launch(self) -> None:
+        # A file and not a pipe: nobody has to keep reading it for anvil to go on.
+        with tempfile.TemporaryFile() as output, contextlib.ExitStack() as ours:
+            lock = await self._lock(ours)
+            fresh = self._state is None or not self._state.exists()
+            self._past = self._new_past()
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command(),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=lock,
+                start_new_session=True,  # a Ctrl-C in the terminal is ours to handle first
+            )
+            self._port = await self._listening(output.fileno())
+            await self._check(fresh=fresh)
+
+    async def _lock(self, ours: contextlib.ExitStack) -> tuple[int, ...]:
+        """Wait until no other anvil uses the state; return what its child must inherit to keep the others waiting.
+
+        After a `kill -9` of the daemon its anvil still writes the state; one that started meanwhile would read half.
+        """
+        if self._state is None:
+            return ()
+        self._state.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self._state.parent / "anvil.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        ours.callback(os.close, handle)
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                await asyncio.sleep(POLL_S)
+            else:
+                return (handle,)
+
+    def _new_past(self) -> Path:
+        """Return an empty folder for the states of old blocks, beside the newest state if that is kept."""
+        if self._state is None:
+            return Path(tempfile.mkdtemp(prefix="chainworkd-anvil-"))
+        past = self._state.parent / "anvil-past"
+        shutil.rmtree(past, ignore_errors=True)  # of a run that was killed
+        past.mkdir()
+        return past
+
     def _command(self) -> list[str]:
         leash = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid())]
         chain = ["--chain-id", str(self._chain_id), "--slots-in-an-epoch", str(self._epoch), "--order", "fifo"]
         command = [*leash, str(self._artifacts.anvil()), "--host", "127.0.0.1", "--port", str(self._port)]
         if self._state is not None:
-            self._state.parent.mkdir(parents=True, exist_ok=True)
             chain += ["--state", str(self._state), "--state-interval", str(self._state_interval_s)]
-        return [*command, *chain, *self._mining, *self._flags]
-
-    async def _ready(self, output: int, *, fresh: bool) -> None:
-        try:
-            async with asyncio.timeout(self._start_deadline_s):
-                self._port = await self._listening(output)
-                await self._check(fresh=fresh)
-        except TimeoutError as error:
-            raise RpcUnavailable(f"anvil: no answer within {self._start_deadline_s:.0f} s of its start") from error
+        past = ["--cache-path", str(self._past), "--max-persisted-states", str(PAST_STATES)]
+        return [*command, *chain, *past, *self._mining, *self._flags]
 
     async def _listening(self, output: int) -> int:
         """Return the port that our own child says it listens on: no other process can stand in for it."""
