@@ -19,7 +19,8 @@ from core.settings import ChainSettings, Settings, config_folder, profiles
 from core.store import binaries
 from core.store import migrate as migrations
 from core.types import BlockRange
-from daemon.run import MIGRATIONS, embedded_folder
+from daemon.run import embedded_folder
+from daemon.schema import MIGRATIONS
 
 CLOCK_SKEW_S: Final = 30
 WS_S: Final = 10.0
@@ -165,7 +166,9 @@ async def _deployed(what: str, client: RpcClient, found: int) -> Finding:
         return Finding("ok", f"{what} contracts", "none are known for this chain")
     empty = [n for n, address in known.items() if await client.call("eth_getCode", to_hex(address), "latest") == "0x"]
     detail = f"{len(known) - len(empty)} of {len(known)} have code"
-    return Finding("warn" if empty else "ok", f"{what} contracts", detail + (f", not {', '.join(empty)}" if empty else ""))
+    return Finding(
+        "warn" if empty else "ok", f"{what} contracts", detail + (f", not {', '.join(empty)}" if empty else "")
+    )
 
 
 async def _socket(what: str, url: str, found: int) -> Finding:

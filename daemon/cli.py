@@ -82,7 +82,7 @@ def _run_grammar(into: Any) -> None:
 def _local_grammar(into: Any) -> None:
     made = _add(into, "demo", "run everything on a local chain with live traffic", "chainworkd demo", demo.run)
     made.add_argument("--data-dir", type=Path, help="where the demo keeps its chain and its database")
-    made = _add(into, "devnet", "run only the local chain with its traffic", "chainworkd devnet --port 8545", demo.devnet)
+    made = _add(into, "devnet", "run only the local chain with traffic", "chainworkd devnet --port 8545", demo.devnet)
     made.add_argument("--data-dir", type=Path, help="where the chain's state is kept")
     made.add_argument("--port", type=int, default=0, help="port of the node; 0 takes a free one")
 

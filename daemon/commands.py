@@ -1,13 +1,15 @@
 """The short commands: migrate, status, token."""
 
 import argparse
-import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
 from accounts import tokens
+from api.readiness import Readiness
 from api.schemas import iso
 from core.errors import BadConfig, StoreUnavailable
 from core.settings import Settings
@@ -15,7 +17,8 @@ from core.store import migrate as migrations
 from core.store import reader
 from core.store.pool import Pool, open_pool
 from core.store.reader import Reader
-from daemon.run import MIGRATIONS, existing_database
+from daemon.run import existing_database
+from daemon.schema import MIGRATIONS
 
 
 def say(line: str) -> None:
@@ -40,34 +43,49 @@ async def migrate(settings: Settings, arguments: argparse.Namespace) -> int | No
 async def status(settings: Settings, arguments: argparse.Namespace) -> int | None:
     """Say per chain what is indexed; exit 1 when a chain is behind or silent."""
     async with _pool(settings) as pool:
-        found = [await _chain_status(pool, settings, name, id_) for name, id_ in (await reader.chains(pool)).items()]
+        chains = [await _chain_status(pool, settings, name, id_) for name, id_ in (await reader.chains(pool)).items()]
     if arguments.json:
-        say(json.dumps({"chains": found}, indent=2))
-    elif not found:
-        say("no chain is indexed yet")
-    for chain in [] if arguments.json else found:
-        ranges = ", ".join(f"{first}..{last}" for first, last in chain["coverage"]) or "nothing"
-        say(f"{chain['name']} (chain {chain['chain_id']}): block {chain['last_indexed_block']} of {chain['tip']}, "
-            f"{chain['lag_seconds']} s behind, last news {chain['news_seconds_ago']} s ago; indexed {ranges}")  # fmt: skip
-    return 0 if found and all(chain["ready"] for chain in found) else 1
+        say(msgspec.json.format(msgspec.json.encode({"chains": chains})).decode())
+    else:
+        say("\n".join(chain.line() for chain in chains) or "no chain is indexed yet")
+    return 0 if chains and all(chain.ready for chain in chains) else 1
 
 
-async def _chain_status(pool: Pool, settings: Settings, name: str, chain_id: int) -> dict[str, object]:
+class ChainStatus(msgspec.Struct):
+    """One chain in the answer of `chainworkd status --json`."""
+
+    name: str
+    chain_id: int
+    ready: bool
+    last_indexed_block: int | None
+    chain_tip_block: int | None
+    lag_seconds: float | None
+    news_seconds_ago: float | None
+    coverage: list[tuple[int, int]]
+
+    def line(self) -> str:
+        """The same for people."""
+        ranges = ", ".join(f"{first}..{last}" for first, last in self.coverage) or "nothing"
+        return (
+            f"{self.name} (chain {self.chain_id}): block {self.last_indexed_block} of {self.chain_tip_block}, "
+            f"{self.lag_seconds} s behind, last news {self.news_seconds_ago} s ago; indexed {ranges}"
+        )
+
+
+async def _chain_status(pool: Pool, settings: Settings, name: str, chain_id: int) -> ChainStatus:
     chain = Reader(pool, chain_id)
     lag = await chain.lag()
-    silence = None if lag.silence_s is None else round(lag.silence_s, 1)
-    behind = lag.seconds is None or lag.seconds > settings.ops.ready_lag_s
-    silent = silence is None or silence > settings.ops.head_silence_s
-    return {
-        "name": name,
-        "chain_id": chain_id,
-        "last_indexed_block": lag.number,
-        "tip": lag.tip,
-        "lag_seconds": lag.seconds,
-        "news_seconds_ago": silence,
-        "ready": not behind and not silent,
-        "coverage": [[span.first, span.last] for span in await chain.coverage()],
-    }
+    readiness = Readiness(pool, ready_lag_s=settings.ops.ready_lag_s, silence_s=settings.ops.head_silence_s)
+    return ChainStatus(
+        name=name,
+        chain_id=chain_id,
+        ready=not readiness.faults(lag),
+        last_indexed_block=lag.number,
+        chain_tip_block=lag.tip,
+        lag_seconds=lag.seconds,
+        news_seconds_ago=None if lag.silence_s is None else round(lag.silence_s, 1),
+        coverage=[(span.first, span.last) for span in await chain.coverage()],
+    )
 
 
 async def token_create(settings: Settings, arguments: argparse.Namespace) -> int | None:

@@ -11,10 +11,11 @@ from accounts import tokens
 from api.addresses import checksum
 from core.errors import BadConfig, ServiceEnded
 from core.hex import to_hex
-from core.service import Service, supervise
 from core.metrics import Metrics
+from core.service import Service, supervise
 from core.settings import Settings
 from core.store.pool import Pool, open_pool
+from daemon.roles import ROLES
 from daemon.run import House, run_all
 from devnet.town import Devnet
 
@@ -126,6 +127,7 @@ class Greeter:
         api = self._house.api_url
         v1 = f"{api}/api/v1"
         head = f"curl -s -H 'Authorization: Bearer {self._token}'"
+        metrics = "  ".join(f"{self._house.ops_url(role)}/metrics" for role in ROLES)
         return f"""
 chainworkd demo: a local chain is being indexed and served. Ctrl-C stops it; started again, it goes on.
 
@@ -133,7 +135,7 @@ chainworkd demo: a local chain is being indexed and served. Ctrl-C stops it; sta
   API              {v1}
   API token        {self._token}
   node (JSON-RPC)  {self._town.http_url}
-  metrics          {self._house.ops_url("indexer")}/metrics  {self._house.ops_url("backfill")}/metrics  {self._house.ops_url("api")}/metrics
+  metrics          {metrics}
   readiness        {self._house.ops_url("api")}/readyz
 
   {head} {v1}/health
@@ -145,14 +147,22 @@ chainworkd demo: a local chain is being indexed and served. Ctrl-C stops it; sta
 
 async def _token(house: House, file: Path) -> str:
     """Return the demo's token: the one kept in its folder while it is valid, else a new one."""
+    kept = _read(file)
     async with open_pool(house.url, size=1) as pool:
-        kept = file.read_text().strip() if file.exists() else ""
         if kept and await tokens.authenticate(pool, kept) is not None:
             return kept
         made = await tokens.issue(pool, "demo")
-    file.touch(mode=0o600)
-    file.write_text(made + "\n")
+    _write(file, made)
     return made
+
+
+def _read(file: Path) -> str:
+    return file.read_text().strip() if file.exists() else ""
+
+
+def _write(file: Path, secret: str) -> None:
+    file.touch(mode=0o600)
+    file.write_text(secret + "\n")
 
 
 def _say(text: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.server import url_of
+from core.errors import BadConfig, ServiceEnded, StoreUnavailable
 from core.metrics import Metrics
 from core.service import Service, supervise
 from core.settings import Settings
@@ -15,6 +16,7 @@ from core.store.embedded import EmbeddedPostgres
 from core.store.migrate import migrate, require_migrated
 from daemon.family import Child
 from daemon.roles import ROLES, Role, Sockets, bind, services_of
+from daemon.schema import MIGRATIONS
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +51,11 @@ async def run_all(settings: Settings, extra: Extra | None = None) -> None:
         for role in ROLES:
             sockets[role] = bind(settings, role)
         async with database(settings) as url:
-            await migrate(url)
+            await migrate(url, MIGRATIONS)
             house = House(settings, url, sockets)
             more = await extra(house) if extra is not None else ()
             async with services_of("indexer", settings, url, sockets["indexer"]) as head:
-                children = [Child(role, settings, url, sockets[role]) for role in ("api", "backfill")]  # type: ignore[arg-type]
+                children = [Child(role, settings, url, sockets[role]) for role in ("api", "backfill")]
                 await supervise([*head, *children, *more], Metrics())
     finally:
         for bound in sockets.values():
@@ -63,7 +65,7 @@ async def run_all(settings: Settings, extra: Extra | None = None) -> None:
 async def run_role(role: Role, settings: Settings) -> None:
     """Run one role alone, on a database that somebody else has migrated."""
     async with database(settings) as url:
-        await require_migrated(url)
+        await require_migrated(url, MIGRATIONS)
         sockets = bind(settings, role)
         try:
             await run_services(role, settings, url, sockets)
@@ -87,7 +89,35 @@ async def database(settings: Settings) -> AsyncIterator[str]:
     async with EmbeddedPostgres(embedded_folder(settings)) as server:
         ms = round((asyncio.get_running_loop().time() - started) * 1000)
         log.info("database is up", extra={"embedded": str(embedded_folder(settings)), "pid": server.pid, "ms": ms})
-        yield server.url()
+        async with asyncio.TaskGroup() as group:
+            watch = group.create_task(_watched(server), name="database")
+            yield server.url()
+            watch.cancel()
+
+
+@asynccontextmanager
+async def existing_database(settings: Settings, *, start: bool = False) -> AsyncIterator[str]:
+    """Yield the URL of the configured database or of the embedded one, which another process may be running.
+
+    An embedded server that nobody runs is started for the while; one that does not exist yet is only made if `start`.
+    """
+    folder = embedded_folder(settings)
+    running = None if settings.database.url else await EmbeddedPostgres(folder).running_url()
+    if running is not None:
+        yield running
+        return
+    if not settings.database.url and not start and not folder.is_dir():
+        raise BadConfig(f"no database: database.url is not set, and there is none in {folder} yet (`chainworkd run`)")
+    async with database(settings) as url:
+        yield url
+
+
+async def _watched(server: EmbeddedPostgres) -> None:
+    """End everything when the embedded server ends by itself: whoever starts us starts it too."""
+    try:
+        await server.watch()
+    except StoreUnavailable as error:
+        raise ServiceEnded(str(error)) from error
 
 
 def embedded_folder(settings: Settings) -> Path:

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from core.store.embedded import EmbeddedPostgres
-from core.store.migrate import MIGRATIONS, migrate
+from core.store.migrate import migrate
 from core.store.schema import THROW_AWAY, scratch_folder
+from daemon.schema import MIGRATIONS
 
 TEMPLATE = "migrated"
 _numbers = itertools.count(1)
@@ -32,8 +33,7 @@ def template(postgres: EmbeddedPostgres) -> str:
 
     async def make() -> None:
         await postgres.create_database(TEMPLATE)
-        if any(MIGRATIONS.glob("*.sql")):
-            await migrate(postgres.url(TEMPLATE))
+        await migrate(postgres.url(TEMPLATE), MIGRATIONS)
 
     asyncio.run(make())
     return TEMPLATE

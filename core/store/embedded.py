@@ -162,6 +162,19 @@ class EmbeddedPostgres:
         """Drop a database if it exists, and end whoever is connected to it."""
         await self._command("select format('drop database if exists %I with (force)', $1::text)", name)
 
+    async def running_url(self, database: str = DATABASE) -> str | None:
+        """Return the URL of the server that somebody else runs in this data directory, or None if none does.
+
+        For commands beside a running daemon: nothing is locked, started or adopted.
+        """
+        if not self._data_dir.is_dir():
+            return None
+        home = await settle(self._data_dir, state_dir=self._state_dir)
+        found = read_pid_file(home.cluster)
+        if found is None or found.socket_dir is None or not serves(found.pid, home.cluster):
+            return None
+        return local_url(found.socket_dir, user=USER, password=password(home), database=database)
+
     async def _bring_up(self, home: Home) -> None:
         self._secret = password(home)
         root = await binaries.usable_root(home.account, source=binaries.postgres_root(), state_dir=self._state_dir)

@@ -8,7 +8,7 @@ asyncpg's default `prefer` arrived at with this server: TLS if it offers TLS, pl
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,6 @@ from core.store import binaries
 from core.store.command import PLAIN_ENV, run
 from core.store.dsn import Dsn, parse
 
-MIGRATIONS: Final = Path(__file__).parent / "migrations"
 TABLE: Final = "public.chainworkd_migration"
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -55,34 +54,41 @@ class MigrationStatus:
     unknown: tuple[str, ...]
 
 
-async def status(url: str, *, directory: Path = MIGRATIONS, wait_s: float = 10.0) -> MigrationStatus:
+async def status(url: str, directories: Sequence[Path], *, wait_s: float = 10.0) -> MigrationStatus:
     """Return what is applied and what is pending; changes nothing. Raises BadConfig or StoreUnavailable."""
     async with _connected(parse(url), wait_s) as connection:
-        return await _compare(connection, _files(directory))
+        return await _compare(connection, files(directories))
 
 
-async def migrate(
-    url: str, *, directory: Path = MIGRATIONS, wait_s: float = 60.0, apply_s: float = 3600.0
-) -> list[str]:
-    """Apply the pending migrations of `directory` in order; return their file names.
+async def require_migrated(url: str, directories: Sequence[Path]) -> None:
+    """Raise BadConfig unless the database has exactly the migrations of `directories`."""
+    found = await status(url, directories)
+    if found.pending:
+        raise BadConfig(f"{parse(url)}: {len(found.pending)} migrations are pending; run `chainworkd migrate`")
+    if found.unknown:
+        raise BadConfig(f"{parse(url)}: the database is ahead of this program: {', '.join(found.unknown)}")
+
+
+async def migrate(url: str, directories: Sequence[Path], *, wait_s: float = 60.0, apply_s: float = 3600.0) -> list[str]:
+    """Apply the pending migrations of all `directories` in the order of their numbers; return their file names.
 
     Waits up to `wait_s` each for the database and for another process that is migrating it; `apply_s` bounds the
     work itself. Raises BadConfig (wrong url, a migration fails, the database is ahead of this program) or
     StoreUnavailable. Each migration is one transaction: those before a failing one stay applied.
     """
     dsn = parse(url)
-    directory = _absolute(directory)
-    files = _files(directory)
+    directories = [_absolute(directory) for directory in directories]
+    known = files(directories)
     async with _connected(dsn, wait_s) as connection:
         await _locked(connection, dsn, wait_s)
-        before = await _compare(connection, files)
+        before = await _compare(connection, known)
         if before.unknown:
             raise BadConfig(
                 f"{dsn}: the database is ahead of this program: it has migrations {', '.join(before.unknown)},"
-                f" this program knows up to {max(files, default='none')}"
+                f" this program knows up to {max(known)}"
             )
         if before.pending:
-            await _apply(connection, dsn, directory, apply_s)
+            await _apply(connection, dsn, directories, apply_s)
         return list(before.pending)
 
 
@@ -91,21 +97,21 @@ def _absolute(directory: Path) -> Path:
     return directory.absolute()
 
 
-def _files(directory: Path) -> dict[str, str]:
+def files(directories: Sequence[Path]) -> dict[str, str]:
     """Return version -> file name. Raises BadConfig for two files of one version or a name dbmate would misread."""
-    files: dict[str, str] = {}
-    for path in sorted(directory.glob("*.sql")):
+    found: dict[str, str] = {}
+    for path in sorted(path for directory in directories for path in directory.glob("*.sql")):
         match = _NAME.fullmatch(path.name)
         if match is None:
             raise BadConfig(f"{path}: expected a name like 0001_name.sql")
-        if (other := files.setdefault(match[1], path.name)) != path.name:
-            raise BadConfig(f"{directory}: {other} and {path.name} have the same version")
-    if not files:
-        raise BadConfig(f"{directory}: expected migrations (0001_name.sql …), found none")
-    return files
+        if (other := found.setdefault(match[1], path.name)) != path.name:
+            raise BadConfig(f"{path.parent}: {other} and {path.name} have the same version")
+    if not found:
+        raise BadConfig(f"{', '.join(map(str, directories))}: expected migrations (0001_name.sql …), found none")
+    return dict(sorted(found.items()))
 
 
-async def _compare(connection: Connection, files: dict[str, str]) -> MigrationStatus:
+async def _compare(connection: Connection, known: dict[str, str]) -> MigrationStatus:
     try:
         exists = await connection.fetchval(_SQL_TABLE, TABLE, timeout=_QUERY_S)
         rows = await connection.fetch(_SQL_APPLIED, timeout=_QUERY_S) if exists else []
@@ -113,9 +119,9 @@ async def _compare(connection: Connection, files: dict[str, str]) -> MigrationSt
         raise StoreUnavailable(f"reading the migrations: {error or type(error).__name__}") from error
     versions = [str(row["version"]) for row in rows]
     return MigrationStatus(
-        applied=tuple(files[version] for version in versions if version in files),
-        pending=tuple(name for version, name in sorted(files.items()) if version not in versions),
-        unknown=tuple(version for version in versions if version not in files),
+        applied=tuple(known[version] for version in versions if version in known),
+        pending=tuple(name for version, name in known.items() if version not in versions),
+        unknown=tuple(version for version in versions if version not in known),
     )
 
 
@@ -168,10 +174,12 @@ async def _locked(connection: Connection, dsn: Dsn, wait_s: float) -> None:
         raise StoreUnavailable(f"{dsn}: {error or type(error).__name__}") from error
 
 
-async def _apply(connection: Connection, dsn: Dsn, directory: Path, apply_s: float) -> None:
+async def _apply(connection: Connection, dsn: Dsn, directories: Sequence[Path], apply_s: float) -> None:
     """Let dbmate work while `connection` holds the lock."""
     argv: list[str | Path] = [binaries.dbmate(), "--env-file", os.devnull, "--no-dump-schema"]
-    argv += ["--migrations-dir", directory, "--migrations-table", TABLE]
+    for directory in directories:
+        argv += ["--migrations-dir", directory]
+    argv += ["--migrations-table", TABLE]
     # Ours ends with this process; a dbmate that outlives a killed one holds dbmate's own lock.
     argv += ["--migration-lock", "--migration-lock-timeout", f"{apply_s:g}s", "migrate", "--strict"]
     url = dsn.url(sslmode=await _sslmode(connection, dsn))

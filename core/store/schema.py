@@ -1,14 +1,10 @@
-"""The schema as text: what the migrations add up to, for readers and for the test that compares the two.
+"""The schema as text: what the migrations add up to, for readers and for the test that compares the two."""
 
-`python -m core.store.schema` writes core/store/schema.sql from the migrations, in an embedded server of its own.
-"""
-
-import asyncio
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -18,10 +14,10 @@ from core.store import binaries
 from core.store.command import PLAIN_ENV, run
 from core.store.dsn import parse
 from core.store.embedded import EmbeddedPostgres
-from core.store.migrate import MIGRATIONS, TABLE, migrate
+from core.store.migrate import TABLE, migrate
 
 SCHEMA: Final = Path(__file__).parent / "schema.sql"
-HEADER: Final = "-- Written by `python -m core.store.schema` from migrations/*.sql; do not edit.\n\n"
+HEADER: Final = "-- Written by `make schema` from the migrations; do not edit.\n\n"
 
 # Nothing in a throw-away server has to survive a power cut.
 THROW_AWAY: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
@@ -79,18 +75,9 @@ def _roomy(folder: Path) -> bool:
     return os.access(folder, os.W_OK | os.X_OK) and shutil.disk_usage(folder).free >= _ROOM_BYTES
 
 
-async def migrated_schema(directory: Path = MIGRATIONS) -> str:
+async def migrated_schema(directories: Sequence[Path]) -> str:
     """Return the text that schema.sql should have: the migrations applied to an empty database."""
     with scratch_folder() as folder:
         async with EmbeddedPostgres(folder / "data", settings=THROW_AWAY) as server:
-            await migrate(server.url(), directory=directory)
+            await migrate(server.url(), directories)
             return HEADER + await dump_schema(server.url())
-
-
-def main() -> None:
-    """Write schema.sql."""
-    SCHEMA.write_text(asyncio.run(migrated_schema()))
-
-
-if __name__ == "__main__":
-    main()

@@ -48,25 +48,25 @@ async def tables(url: str) -> set[str]:
 
 
 async def test_migrate_applies_what_is_pending_once(empty_database_url: str, directory: Path) -> None:
-    assert await migrate(empty_database_url, directory=directory) == ["0001_one.sql", "0002_two.sql"]
-    assert await migrate(empty_database_url, directory=directory) == []
+    assert await migrate(empty_database_url, [directory]) == ["0001_one.sql", "0002_two.sql"]
+    assert await migrate(empty_database_url, [directory]) == []
     assert await tables(empty_database_url) == {"one", "two"}
 
 
 async def test_status_tells_applied_from_pending_and_changes_nothing(empty_database_url: str, directory: Path) -> None:
     names = ("0001_one.sql", "0002_two.sql")
-    assert await status(empty_database_url, directory=directory) == MigrationStatus((), names, ())
-    await migrate(empty_database_url, directory=directory)
+    assert await status(empty_database_url, [directory]) == MigrationStatus((), names, ())
+    await migrate(empty_database_url, [directory])
     write(directory, {"0003_slow.sql": SLOW})
-    assert await status(empty_database_url, directory=directory) == MigrationStatus(names, ("0003_slow.sql",), ())
+    assert await status(empty_database_url, [directory]) == MigrationStatus(names, ("0003_slow.sql",), ())
 
 
 async def test_a_database_ahead_of_the_program_is_refused(empty_database_url: str, directory: Path) -> None:
-    await migrate(empty_database_url, directory=directory)
+    await migrate(empty_database_url, [directory])
     (directory / "0002_two.sql").unlink()
-    assert (await status(empty_database_url, directory=directory)).unknown == ("0002",)
+    assert (await status(empty_database_url, [directory])).unknown == ("0002",)
     with pytest.raises(BadConfig, match=r"ahead of this program.*0002.*up to 0001"):
-        await migrate(empty_database_url, directory=directory)
+        await migrate(empty_database_url, [directory])
 
 
 async def test_a_failing_migration_leaves_those_before_it_and_nothing_of_itself(
@@ -74,22 +74,22 @@ async def test_a_failing_migration_leaves_those_before_it_and_nothing_of_itself(
 ) -> None:
     write(directory, {"0003_broken.sql": BROKEN})
     with pytest.raises(BadConfig, match="nonsense"):
-        await migrate(empty_database_url, directory=directory)
+        await migrate(empty_database_url, [directory])
     assert await tables(empty_database_url) == {"one", "two"}
-    assert (await status(empty_database_url, directory=directory)).pending == ("0003_broken.sql",)
+    assert (await status(empty_database_url, [directory])).pending == ("0003_broken.sql",)
 
 
 async def test_a_migration_older_than_an_applied_one_is_refused(empty_database_url: str, directory: Path) -> None:
-    await migrate(empty_database_url, directory=write(directory, {"0004_slow.sql": SLOW}))
+    await migrate(empty_database_url, [write(directory, {"0004_slow.sql": SLOW})])
     with pytest.raises(BadConfig, match="0003"):
-        await migrate(empty_database_url, directory=write(directory, {"0003_late.sql": BROKEN}))
+        await migrate(empty_database_url, [write(directory, {"0003_late.sql": BROKEN})])
 
 
 CHILD = """
 import asyncio, os, sys
 from pathlib import Path
 from core.store.migrate import migrate
-print(len(asyncio.run(migrate(os.environ["TEST_URL"], directory=Path(sys.argv[1])))))
+print(len(asyncio.run(migrate(os.environ["TEST_URL"], [Path(sys.argv[1])]))))
 """
 
 
@@ -110,7 +110,7 @@ async def test_migrate_does_not_wait_for_ever_for_another_one(empty_database_url
     try:
         await other.execute("select pg_advisory_lock($1::bigint)", int.from_bytes(b"chainwor"), timeout=10)
         with pytest.raises(StoreUnavailable, match="another process is still migrating"):
-            await migrate(empty_database_url, directory=directory, wait_s=0.5)
+            await migrate(empty_database_url, [directory], wait_s=0.5)
     finally:
         await other.close(timeout=10)
 
@@ -128,7 +128,7 @@ async def test_a_migration_directory_that_makes_no_sense_is_refused(
 ) -> None:
     url = "postgresql://user:pw@/db?host=/nonexistent"
     with pytest.raises(BadConfig, match=expected):
-        await migrate(url, directory=write(tmp_path / "migrations", files))
+        await migrate(url, [write(tmp_path / "migrations", files)])
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ async def test_a_migration_directory_that_makes_no_sense_is_refused(
 )
 async def test_a_bad_url_is_refused_without_repeating_it(directory: Path, url: str) -> None:
     with pytest.raises(BadConfig, match="database url") as caught:
-        await migrate(url, directory=directory)
+        await migrate(url, [directory])
     assert "s3" not in told(caught.value)
 
 
@@ -165,14 +165,14 @@ async def test_no_error_tells_the_password(postgres: EmbeddedPostgres, directory
     write(directory, {"0003_broken.sql": BROKEN})
     for url in (postgres.url("absent"), postgres.url().replace(secret, "s3cret"), postgres.url()):
         with pytest.raises(BadConfig) as caught:
-            await migrate(url, directory=directory)
+            await migrate(url, [directory])
         assert secret not in told(caught.value)
         assert "s3cret" not in told(caught.value)
 
 
 async def test_an_absent_server_is_unavailable_not_misconfigured(directory: Path) -> None:
     with pytest.raises(StoreUnavailable, match=r"not reachable within 0\.3 s") as caught:
-        await migrate("postgresql://user:s3cret@/db?host=/nonexistent", directory=directory, wait_s=0.3)
+        await migrate("postgresql://user:s3cret@/db?host=/nonexistent", [directory], wait_s=0.3)
     assert "s3cret" not in told(caught.value)
 
 
@@ -182,7 +182,7 @@ async def test_dbmate_gets_the_url_by_environment_only(
     spy = program(tmp_path / "dbmate", '#!/bin/sh\necho "argv: $*"; echo "url: $DATABASE_URL"; exit 3\n')
     monkeypatch.setattr(binaries, "dbmate", lambda: spy)
     with pytest.raises(BadConfig) as caught:
-        await migrate(empty_database_url, directory=directory)
+        await migrate(empty_database_url, [directory])
     said = str(caught.value)
     assert "postgres://" not in said[said.index("argv:") : said.index("url:")]
     assert parse(empty_database_url).password not in said
@@ -227,13 +227,13 @@ async def test_a_tcp_url_without_sslmode_works_with_a_server_without_tls(
     empty_database_url: str, directory: Path
 ) -> None:
     async with over_tcp(empty_database_url) as url:
-        assert len(await migrate(url, directory=directory)) == 2
+        assert len(await migrate(url, [directory])) == 2
 
 
 async def test_an_sslmode_in_the_url_is_not_weakened(empty_database_url: str, directory: Path) -> None:
     async with over_tcp(empty_database_url) as url:
         with pytest.raises(StoreUnavailable):
-            await migrate(f"{url}?sslmode=require", directory=directory, wait_s=1)
+            await migrate(f"{url}?sslmode=require", [directory], wait_s=1)
 
 
 @pytest.mark.parametrize("password", ["plain", "p@ss/w:rd?#%&+ =é"])
@@ -251,7 +251,7 @@ def test_a_url_survives_being_read_and_written(password: str, where: str) -> Non
 async def test_a_schema_dump_holds_the_tables_and_nothing_that_changes(
     empty_database_url: str, directory: Path
 ) -> None:
-    await migrate(empty_database_url, directory=directory)
+    await migrate(empty_database_url, [directory])
     text = await dump_schema(empty_database_url)
     assert text == await dump_schema(empty_database_url)
     assert text == "CREATE TABLE public.one (\n    n integer\n);\n\nCREATE TABLE public.two (\n    n integer\n);\n"

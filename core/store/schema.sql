@@ -1,0 +1,322 @@
+-- Written by `make schema` from the migrations; do not edit.
+
+CREATE SCHEMA accounts;
+
+CREATE SCHEMA chain;
+
+CREATE DOMAIN chain.uint256 AS numeric(78,0);
+
+CREATE DOMAIN chain.uint64 AS numeric(20,0);
+
+CREATE FUNCTION chain.ensure_partitions(first bigint, last bigint) RETURNS integer
+    LANGUAGE plpgsql
+    AS $$
+declare
+    width constant bigint := 1000000;
+    parent text;
+    part text;
+    made integer := 0;
+begin
+    for slot in first / width .. last / width loop
+        foreach parent in array array['block', 'transaction'] loop
+            part := format('%s_p%s', parent, lpad(slot::text, 8, '0'));
+            continue when to_regclass(format('chain.%I', part)) is not null;
+            perform pg_advisory_xact_lock(hashtext('chain.ensure_partitions'));
+            continue when to_regclass(format('chain.%I', part)) is not null;
+            execute format('create table chain.%I (like chain.%I including all)', part, parent);
+            execute format('alter table chain.%I attach partition chain.%I for values from (%s) to (%s)',
+                           parent, part, slot * width, (slot + 1) * width);
+            made := made + 1;
+        end loop;
+    end loop;
+    return made;
+end
+$$;
+
+CREATE TABLE accounts.api_token (
+    token_hash bytea NOT NULL,
+    prefix text NOT NULL,
+    label text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    last_used_at timestamp with time zone
+);
+
+COMMENT ON TABLE accounts.api_token IS 'SHA-256 of keys of 160 random bits; the key itself is shown once and never kept.';
+
+COMMENT ON COLUMN accounts.api_token.prefix IS 'First 16 characters of the key, which name it in lists.';
+
+CREATE TABLE chain.address_transaction (
+    chain_id bigint NOT NULL,
+    address bytea NOT NULL,
+    block_number bigint NOT NULL,
+    tx_index integer NOT NULL,
+    roles smallint NOT NULL
+);
+
+COMMENT ON COLUMN chain.address_transaction.roles IS 'Bitmask: 1 from, 2 to, 4 created (core/store/copy.py).';
+
+CREATE TABLE chain.block (
+    chain_id bigint NOT NULL,
+    number bigint NOT NULL,
+    block_time timestamp with time zone NOT NULL,
+    size bigint NOT NULL,
+    tx_count integer NOT NULL,
+    hash bytea NOT NULL,
+    parent_hash bytea NOT NULL,
+    miner bytea NOT NULL,
+    state_root bytea NOT NULL,
+    transactions_root bytea NOT NULL,
+    receipts_root bytea NOT NULL,
+    uncles_hash bytea NOT NULL,
+    logs_bloom bytea NOT NULL,
+    extra_data bytea NOT NULL,
+    mix_hash bytea,
+    nonce bytea,
+    difficulty chain.uint256 NOT NULL,
+    total_difficulty chain.uint256,
+    gas_limit chain.uint64 NOT NULL,
+    gas_used chain.uint64 NOT NULL,
+    base_fee chain.uint256,
+    uncles bytea[] NOT NULL,
+    extra json
+)
+PARTITION BY RANGE (number);
+
+COMMENT ON COLUMN chain.block.extra IS 'Header fields of some forks or chains, as the node sent them (withdrawals, blobs, L2).';
+
+CREATE TABLE chain.chain (
+    chain_id bigint NOT NULL,
+    name text NOT NULL,
+    genesis_hash bytea,
+    followed_from bigint,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+COMMENT ON TABLE chain.chain IS 'Chains this database holds. genesis_hash tells two chains with one id apart.';
+
+COMMENT ON COLUMN chain.chain.followed_from IS 'First block the head writer ever committed: holes above it are filled.';
+
+CREATE TABLE chain.coverage (
+    chain_id bigint NOT NULL,
+    blocks int8range NOT NULL,
+    CONSTRAINT coverage_blocks_check CHECK (((NOT isempty(blocks)) AND (lower_inf(blocks) = false) AND (upper_inf(blocks) = false)))
+);
+
+COMMENT ON TABLE chain.coverage IS 'Block ranges whose rows are all here, written in the transaction of the rows.';
+
+CREATE TABLE chain.cursor (
+    chain_id bigint NOT NULL,
+    number bigint NOT NULL,
+    hash bytea NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+COMMENT ON TABLE chain.cursor IS 'Last block the head writer committed; it moves by compare-and-set only.';
+
+CREATE TABLE chain.head (
+    chain_id bigint NOT NULL,
+    number bigint NOT NULL,
+    hash bytea NOT NULL,
+    block_time timestamp with time zone NOT NULL,
+    seen_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE chain.head IS 'Newest block a node announced, and when: what lag is measured against.';
+
+CREATE TABLE chain.orphan_block (
+    chain_id bigint CONSTRAINT block_chain_id_not_null NOT NULL,
+    number bigint CONSTRAINT block_number_not_null NOT NULL,
+    block_time timestamp with time zone CONSTRAINT block_block_time_not_null NOT NULL,
+    size bigint CONSTRAINT block_size_not_null NOT NULL,
+    tx_count integer CONSTRAINT block_tx_count_not_null NOT NULL,
+    hash bytea CONSTRAINT block_hash_not_null NOT NULL,
+    parent_hash bytea CONSTRAINT block_parent_hash_not_null NOT NULL,
+    miner bytea CONSTRAINT block_miner_not_null NOT NULL,
+    state_root bytea CONSTRAINT block_state_root_not_null NOT NULL,
+    transactions_root bytea CONSTRAINT block_transactions_root_not_null NOT NULL,
+    receipts_root bytea CONSTRAINT block_receipts_root_not_null NOT NULL,
+    uncles_hash bytea CONSTRAINT block_uncles_hash_not_null NOT NULL,
+    logs_bloom bytea CONSTRAINT block_logs_bloom_not_null NOT NULL,
+    extra_data bytea CONSTRAINT block_extra_data_not_null NOT NULL,
+    mix_hash bytea,
+    nonce bytea,
+    difficulty chain.uint256 CONSTRAINT block_difficulty_not_null NOT NULL,
+    total_difficulty chain.uint256,
+    gas_limit chain.uint64 CONSTRAINT block_gas_limit_not_null NOT NULL,
+    gas_used chain.uint64 CONSTRAINT block_gas_used_not_null NOT NULL,
+    base_fee chain.uint256,
+    uncles bytea[] CONSTRAINT block_uncles_not_null NOT NULL,
+    extra json,
+    detected_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE chain.orphan_transaction (
+    chain_id bigint CONSTRAINT transaction_chain_id_not_null NOT NULL,
+    block_number bigint CONSTRAINT transaction_block_number_not_null NOT NULL,
+    tx_index integer CONSTRAINT transaction_tx_index_not_null NOT NULL,
+    type smallint CONSTRAINT transaction_type_not_null NOT NULL,
+    status smallint,
+    hash bytea CONSTRAINT transaction_hash_not_null NOT NULL,
+    sender bytea CONSTRAINT transaction_sender_not_null NOT NULL,
+    recipient bytea,
+    contract_address bytea,
+    value chain.uint256 CONSTRAINT transaction_value_not_null NOT NULL,
+    nonce chain.uint64 CONSTRAINT transaction_nonce_not_null NOT NULL,
+    gas chain.uint64 CONSTRAINT transaction_gas_not_null NOT NULL,
+    gas_used chain.uint64 CONSTRAINT transaction_gas_used_not_null NOT NULL,
+    cumulative_gas_used chain.uint64 CONSTRAINT transaction_cumulative_gas_used_not_null NOT NULL,
+    gas_price chain.uint256,
+    effective_gas_price chain.uint256,
+    fee_cap chain.uint256,
+    tip_cap chain.uint256,
+    v chain.uint256,
+    signature bytea,
+    receipt_root bytea,
+    logs_bloom bytea,
+    input bytea CONSTRAINT transaction_input_not_null NOT NULL,
+    extra json,
+    receipt_extra json,
+    detected_at timestamp with time zone NOT NULL
+);
+
+CREATE TABLE chain.reorg (
+    chain_id bigint NOT NULL,
+    detected_at timestamp with time zone NOT NULL,
+    ancestor_number bigint NOT NULL,
+    ancestor_hash bytea,
+    orphan_number bigint NOT NULL,
+    orphan_hash bytea NOT NULL,
+    reason text NOT NULL
+);
+
+COMMENT ON TABLE chain.reorg IS 'One row per rewind: blocks above the ancestor up to the orphan were replaced.';
+
+CREATE TABLE chain.transaction (
+    chain_id bigint NOT NULL,
+    block_number bigint NOT NULL,
+    tx_index integer NOT NULL,
+    type smallint NOT NULL,
+    status smallint,
+    hash bytea NOT NULL,
+    sender bytea NOT NULL,
+    recipient bytea,
+    contract_address bytea,
+    value chain.uint256 NOT NULL,
+    nonce chain.uint64 NOT NULL,
+    gas chain.uint64 NOT NULL,
+    gas_used chain.uint64 NOT NULL,
+    cumulative_gas_used chain.uint64 NOT NULL,
+    gas_price chain.uint256,
+    effective_gas_price chain.uint256,
+    fee_cap chain.uint256,
+    tip_cap chain.uint256,
+    v chain.uint256,
+    signature bytea,
+    receipt_root bytea,
+    logs_bloom bytea,
+    input bytea NOT NULL,
+    extra json,
+    receipt_extra json
+)
+PARTITION BY RANGE (block_number);
+
+COMMENT ON COLUMN chain.transaction.status IS '1 or 0; null before Byzantium, when receipts carried receipt_root instead (EIP-658).';
+
+COMMENT ON COLUMN chain.transaction.logs_bloom IS 'Null when all 2048 bits are zero: a transaction without logs.';
+
+COMMENT ON COLUMN chain.transaction.extra IS 'Fields of some transaction types or chains, as the node sent them.';
+
+CREATE TABLE chain.tx_hash (
+    chain_id bigint NOT NULL,
+    hash_key bigint NOT NULL,
+    block_number bigint NOT NULL,
+    tx_index integer NOT NULL
+);
+
+COMMENT ON COLUMN chain.tx_hash.hash_key IS 'First 8 bytes of the hash, big-endian; the full hash is compared on the fetched row.';
+
+ALTER TABLE ONLY accounts.api_token
+    ADD CONSTRAINT api_token_pkey PRIMARY KEY (token_hash);
+
+ALTER TABLE ONLY accounts.api_token
+    ADD CONSTRAINT api_token_prefix_key UNIQUE (prefix);
+
+ALTER TABLE ONLY chain.address_transaction
+    ADD CONSTRAINT address_transaction_pkey PRIMARY KEY (chain_id, address, block_number, tx_index);
+
+ALTER TABLE ONLY chain.block
+    ADD CONSTRAINT block_pkey PRIMARY KEY (chain_id, number);
+
+ALTER TABLE ONLY chain.chain
+    ADD CONSTRAINT chain_pkey PRIMARY KEY (chain_id);
+
+ALTER TABLE ONLY chain.coverage
+    ADD CONSTRAINT coverage_disjoint EXCLUDE USING gist (int8range(chain_id, chain_id, '[]'::text) WITH &&, blocks WITH &&);
+
+ALTER TABLE ONLY chain.cursor
+    ADD CONSTRAINT cursor_pkey PRIMARY KEY (chain_id);
+
+ALTER TABLE ONLY chain.head
+    ADD CONSTRAINT head_pkey PRIMARY KEY (chain_id);
+
+ALTER TABLE ONLY chain.orphan_block
+    ADD CONSTRAINT orphan_block_pkey PRIMARY KEY (chain_id, detected_at, number);
+
+ALTER TABLE ONLY chain.orphan_transaction
+    ADD CONSTRAINT orphan_transaction_pkey PRIMARY KEY (chain_id, detected_at, block_number, tx_index);
+
+ALTER TABLE ONLY chain.reorg
+    ADD CONSTRAINT reorg_pkey PRIMARY KEY (chain_id, detected_at, orphan_hash);
+
+ALTER TABLE ONLY chain.transaction
+    ADD CONSTRAINT transaction_pkey PRIMARY KEY (chain_id, block_number, tx_index);
+
+ALTER TABLE ONLY chain.tx_hash
+    ADD CONSTRAINT tx_hash_pkey PRIMARY KEY (chain_id, hash_key, block_number, tx_index);
+
+GRANT USAGE ON SCHEMA accounts TO chainworkd_api;
+
+GRANT USAGE ON SCHEMA chain TO chainworkd_api;
+GRANT USAGE ON SCHEMA chain TO chainworkd_worker;
+
+GRANT SELECT ON TABLE accounts.api_token TO chainworkd_api;
+
+GRANT UPDATE(last_used_at) ON TABLE accounts.api_token TO chainworkd_api;
+
+GRANT SELECT ON TABLE chain.address_transaction TO chainworkd_api;
+GRANT SELECT ON TABLE chain.address_transaction TO chainworkd_worker;
+
+GRANT SELECT ON TABLE chain.block TO chainworkd_api;
+GRANT SELECT ON TABLE chain.block TO chainworkd_worker;
+
+GRANT SELECT ON TABLE chain.chain TO chainworkd_api;
+GRANT SELECT ON TABLE chain.chain TO chainworkd_worker;
+
+GRANT SELECT ON TABLE chain.coverage TO chainworkd_api;
+GRANT SELECT ON TABLE chain.coverage TO chainworkd_worker;
+
+GRANT SELECT ON TABLE chain.cursor TO chainworkd_api;
+GRANT SELECT ON TABLE chain.cursor TO chainworkd_worker;
+
+GRANT SELECT ON TABLE chain.head TO chainworkd_api;
+GRANT SELECT ON TABLE chain.head TO chainworkd_worker;
+
+GRANT SELECT ON TABLE chain.orphan_block TO chainworkd_api;
+GRANT SELECT ON TABLE chain.orphan_block TO chainworkd_worker;
+
+GRANT SELECT ON TABLE chain.orphan_transaction TO chainworkd_api;
+GRANT SELECT ON TABLE chain.orphan_transaction TO chainworkd_worker;
+
+GRANT SELECT ON TABLE chain.reorg TO chainworkd_api;
+GRANT SELECT ON TABLE chain.reorg TO chainworkd_worker;
+
+GRANT SELECT ON TABLE chain.transaction TO chainworkd_api;
+GRANT SELECT ON TABLE chain.transaction TO chainworkd_worker;
+
+GRANT SELECT ON TABLE chain.tx_hash TO chainworkd_api;
+GRANT SELECT ON TABLE chain.tx_hash TO chainworkd_worker;
+
+ALTER DEFAULT PRIVILEGES FOR ROLE chainworkd_indexer IN SCHEMA chain GRANT SELECT ON TABLES TO chainworkd_worker;
+ALTER DEFAULT PRIVILEGES FOR ROLE chainworkd_indexer IN SCHEMA chain GRANT SELECT ON TABLES TO chainworkd_api;
