@@ -157,6 +157,19 @@ async def test_a_server_killed_with_sigkill_recovers_its_data(folder: Path) -> N
         assert await sql(second.url(), "select n from kept") == 7
 
 
+async def test_a_start_waits_for_the_busy_backends_of_a_killed_server(folder: Path) -> None:
+    first = make(folder / "data")
+    await first.start()
+    busy = asyncio.create_task(sql(first.url(), "select count(*) from generate_series(1, 10000000)"))
+    await asyncio.sleep(0.3)
+    kill(first.pid)
+    await first.stop()
+    assert not busy.done()
+    async with make(folder / "data") as second:
+        assert await busy == 10_000_000
+        assert await sql(second.url(), "select 1") == 1
+
+
 async def test_a_server_whose_owner_was_killed_is_adopted_and_stopped(folder: Path) -> None:
     pid = orphan(folder / "data")
     assert serves(pid, folder / "data" / "cluster")
