@@ -109,7 +109,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 class Stop:
     """Which signal asked for the stop, if one did."""
 
-    signal: signal.Signals | None = None
+    asked_by: signal.Signals | None = None
 
 
 @contextmanager
@@ -119,10 +119,10 @@ def stopping_on_signals(task: "asyncio.Future[Any]", *, within_s: float) -> Iter
     stop = Stop()
 
     def ask(number: int) -> None:
-        if stop.signal is not None:
+        if stop.asked_by is not None:
             return
-        stop.signal = signal.Signals(number)
-        log.info("stopping", extra={"signal": stop.signal.name})
+        stop.asked_by = signal.Signals(number)
+        log.info("stopping", extra={"signal": stop.asked_by.name})
         # asyncio.run waits for a task that swallows its cancellation for ever; an operator does not.
         loop.call_later(within_s, _end_now)
         task.cancel()

@@ -151,7 +151,7 @@ def _until_stopped(work: Awaitable[int | None]) -> int:
             try:
                 return await task or 0
             except asyncio.CancelledError:
-                return 130 if stop.signal == signal.SIGINT else 0
+                return 130 if stop.asked_by == signal.SIGINT else 0
             except family.OrphanedChild:
                 log.warning("stopping: the parent process is gone")
                 return 1
