@@ -1,0 +1,61 @@
+# Two commands for a newcomer: `make demo` and `make test`. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= var/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test check fmt schema lock contracts clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.ready npm/build/.ready ## install everything that demo and tests need
+
+$(VENV)/.ready: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 or newer is needed, found {sys.version.split()[0]}" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+	@touch $@
+
+npm/node_modules/.ready: npm/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is needed for the local chain: install Node.js 20 or newer"; exit 1; }
+	cd npm && npm ci --no-progress --loglevel=error
+	@touch $@
+
+npm/build/.ready: npm/node_modules/.ready npm/compile.mjs $(wildcard contracts/solidity/*.sol)
+	cd npm && node compile.mjs
+	@touch $@
+
+demo: setup ## run everything on a local chain with live traffic
+	@exec $(BIN)/chainworkd demo --data-dir $(DATA)
+
+run: $(VENV)/.ready ## run everything against your own node: CHAINWORKD_RPC_URL=http://… make run
+	@exec $(BIN)/chainworkd run
+
+test: setup ## run the tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.ready ## lint, types, imports and the house's own rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest tests/arch -q
+
+fmt: $(VENV)/.ready ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+schema: $(VENV)/.ready ## rewrite core/store/schema.sql from the migrations
+	$(BIN)/python -m daemon.schema
+
+contracts: npm/node_modules/.ready ## compile our Solidity again
+	rm -rf npm/build && $(MAKE) npm/build/.ready
+
+lock: $(VENV)/.ready ## pin the Python packages that are installed now
+	$(BIN)/python -m pip freeze --exclude-editable > requirements.lock
+
+clean: ## remove what set-up and runs have made, the demo's data included
+	rm -rf $(VENV) npm/node_modules npm/build dist var .mypy_cache .ruff_cache .pytest_cache .hypothesis
