@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 LEASH = Path(__file__).with_name("leash.py")
 LISTENING = re.compile(rb"^Listening on 127\.0\.0\.1:(\d+)", re.MULTILINE)
 POLL_S = 0.02
-# States of old blocks to keep for eth_call: as many as a full geth node does. They stay in memory, about 1 MB each after
+# States of old blocks to keep for eth_call: as many as a full geth node does. They stay in memory, 1 MB each after
 # some hours; anvil's default writes every one of them under ~/.foundry, 0.15 MB a block, and leaves them there.
 PAST_STATES = 128
 LOG_TAIL = 4_000  # bytes of anvil's output that an error may look at
