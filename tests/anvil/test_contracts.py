@@ -131,3 +131,11 @@ def test_compiling_again_gives_the_same_bytes(artifacts: Artifacts, tmp_path: Pa
         return {path.name: path.read_bytes() for path in (folder / "build").iterdir()}
 
     assert built(npm) == built(artifacts.npm)
+
+
+def test_the_lock_file_works_on_every_platform_and_with_every_registry() -> None:
+    packages = json.loads((Path(__file__).parents[2] / "npm" / "package-lock.json").read_text())["packages"]
+    platforms = packages["node_modules/@foundry-rs/anvil"]["optionalDependencies"]
+    # `npm install` drops the platforms its registry lacks, and then `npm ci` refuses the file.
+    assert [name for name in platforms if f"node_modules/{name}" not in packages] == []
+    assert [name for name, package in packages.items() if "resolved" in package] == []
