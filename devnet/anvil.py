@@ -32,8 +32,9 @@ class Anvil:
     """One anvil on a loopback port. Use as an async context manager, or `start` and `stop`.
 
     `port` 0 lets the kernel choose; a restart keeps the port that was chosen. Without `block_time_s` blocks are mined
-    on request only (anvil_mine, evm_setAutomine). `state` is loaded if present, written every `state_interval_s` and
-    at the end. `safe` and `finalized` are `slots_in_an_epoch` and twice that behind `latest`.
+    on request only (anvil_mine, evm_setAutomine). `state` is loaded if present, and written every `state_interval_s`
+    and at the end: all of it each time, some 5 kB a transaction, hence not often. `safe` and `finalized` are
+    `slots_in_an_epoch` and twice that behind `latest`.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Anvil:
         chain_id: int = 31_337,
         port: int = 0,
         state: Path | None = None,
-        state_interval_s: int = 60,
+        state_interval_s: int = 300,
         block_time_s: int | None = None,
         slots_in_an_epoch: int = 4,
         flags: Sequence[str] = (),
