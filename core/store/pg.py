@@ -76,12 +76,12 @@ SQL_ARCHIVE_REORG: Final = """
 """
 SQL_ARCHIVE_BLOCKS: Final = """
     insert into chain.orphan_block
-    select b.*, $4 from chain.block b
+    select $4, b.* from chain.block b
     where b.chain_id = $1 and b.number > $2 and b.number <= $3
 """
 SQL_ARCHIVE_TRANSACTIONS: Final = """
     insert into chain.orphan_transaction
-    select t.*, $4 from chain.transaction t
+    select $4, t.* from chain.transaction t
     where t.chain_id = $1 and t.block_number > $2 and t.block_number <= $3
 """
 SQL_ORPHAN_KEYS: Final = """

@@ -126,6 +126,7 @@ CREATE TABLE chain.head (
 COMMENT ON TABLE chain.head IS 'Newest block a node announced, and when: what lag is measured against.';
 
 CREATE TABLE chain.orphan_block (
+    detected_at timestamp with time zone NOT NULL,
     chain_id bigint CONSTRAINT block_chain_id_not_null NOT NULL,
     number bigint CONSTRAINT block_number_not_null NOT NULL,
     block_time timestamp with time zone CONSTRAINT block_block_time_not_null NOT NULL,
@@ -148,11 +149,11 @@ CREATE TABLE chain.orphan_block (
     gas_used chain.uint64 CONSTRAINT block_gas_used_not_null NOT NULL,
     base_fee chain.uint256,
     uncles bytea[] CONSTRAINT block_uncles_not_null NOT NULL,
-    extra json,
-    detected_at timestamp with time zone NOT NULL
+    extra json
 );
 
 CREATE TABLE chain.orphan_transaction (
+    detected_at timestamp with time zone NOT NULL,
     chain_id bigint CONSTRAINT transaction_chain_id_not_null NOT NULL,
     block_number bigint CONSTRAINT transaction_block_number_not_null NOT NULL,
     tx_index integer CONSTRAINT transaction_tx_index_not_null NOT NULL,
@@ -177,8 +178,7 @@ CREATE TABLE chain.orphan_transaction (
     logs_bloom bytea,
     input bytea CONSTRAINT transaction_input_not_null NOT NULL,
     extra json,
-    receipt_extra json,
-    detected_at timestamp with time zone NOT NULL
+    receipt_extra json
 );
 
 CREATE TABLE chain.reorg (
