@@ -1,14 +1,17 @@
 """Whole blocks back from the chain tables: the inverse of core/store/copy.py, for proofs that nothing was lost."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import asyncpg
 
 from core.store.pool import Pool
-from core.types import Block, Receipt, Tx
+from core.types import Block, Log, Receipt, Tx
 
 SQL_BLOCK = "select * from chain.block where chain_id = $1 and number = $2"
 SQL_TRANSACTIONS = "select * from chain.transaction where chain_id = $1 and block_number = $2 order by tx_index"
+SQL_LOGS = "select * from chain.log where chain_id = $1 and block_number = $2 order by log_index"
 
 
 async def stored_block(pool: Pool, chain_id: int, number: int) -> Block:
@@ -16,6 +19,9 @@ async def stored_block(pool: Pool, chain_id: int, number: int) -> Block:
     assert row is not None, f"block {number} is not stored"
     rows = await pool.fetch(SQL_TRANSACTIONS, chain_id, number)
     assert len(rows) == row["tx_count"]
+    logs: dict[int, list[Log]] = defaultdict(list)
+    for log in await pool.fetch(SQL_LOGS, chain_id, number):
+        logs[log["tx_index"]].append(stored_log(log))
     return Block(
         number=row["number"],
         hash=row["hash"],
@@ -38,11 +44,16 @@ async def stored_block(pool: Pool, chain_id: int, number: int) -> Block:
         nonce=row["nonce"],
         uncles=tuple(row["uncles"]),
         extra=row["extra"],
-        txs=tuple(stored_tx(tx) for tx in rows),
+        txs=tuple(stored_tx(tx, logs[tx["tx_index"]]) for tx in rows),
     )
 
 
-def stored_tx(row: asyncpg.Record) -> Tx:
+def stored_log(row: asyncpg.Record) -> Log:
+    topics = tuple(row[name] for name in ("topic0", "topic1", "topic2", "topic3") if row[name] is not None)
+    return Log(address=row["address"], topics=topics, data=row["data"], index=row["log_index"])
+
+
+def stored_tx(row: asyncpg.Record, logs: Iterable[Log]) -> Tx:
     return Tx(
         index=row["tx_index"],
         hash=row["hash"],
@@ -67,7 +78,7 @@ def stored_tx(row: asyncpg.Record) -> Tx:
             effective_gas_price=whole(row["effective_gas_price"]),
             contract_address=row["contract_address"],
             logs_bloom=bytes(256) if row["logs_bloom"] is None else row["logs_bloom"],
-            logs=(),
+            logs=tuple(logs),
             extra=row["receipt_extra"],
         ),
     )
