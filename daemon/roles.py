@@ -67,7 +67,7 @@ async def services_of(role: Role, settings: Settings, url: str, sockets: Sockets
         if not settings.chains:
             raise BadConfig("chains: none is configured; set CHAINWORKD_RPC_URL or add [chains.<name>] with http")
         chains = [
-            ChainServices(name, chain, pool, metrics, build, on_start=systemd.ready)
+            ChainServices(name, chain, pool, metrics, build, tokens=role == "backfill", on_start=systemd.ready)
             for name, chain in settings.chains.items()
         ]
         readiness = readiness_of(settings, pool)
