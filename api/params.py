@@ -1,7 +1,9 @@
 """Path and query parameters to values; every refusal names the parameter, what was expected and what was found."""
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final, TypeVar
 
 from starlette.requests import Request
 
@@ -9,6 +11,8 @@ from api.errors import BadRequest
 
 MAX_BLOCK_NUMBER: Final = 2**63 - 2
 MAX_PAGE: Final = 1_000_000
+
+T = TypeVar("T")
 
 
 def refuse_unknown(request: Request, known: frozenset[str]) -> None:
@@ -28,6 +32,87 @@ def integer(request: Request, name: str, *, default: int, low: int, high: int) -
     if not re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) or not low <= int(text) <= high:
         raise BadRequest(f"{name}: expected an integer from {low} to {high}, found {text[:40]!r}")
     return int(text)
+
+
+def choice(request: Request, name: str, choices: Mapping[str, T]) -> T | None:
+    """Return what a query parameter stands for, None if it is not given."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    if text not in choices:
+        raise BadRequest(f"{name}: expected one of {', '.join(choices)}, found {text[:40]!r}")
+    return choices[text]
+
+
+def optional_address(request: Request, name: str) -> bytes | None:
+    """Return a query parameter as an address, None if it is not given."""
+    text = request.query_params.get(name)
+    return None if text is None else address(text, name)
+
+
+def optional_block(request: Request, name: str) -> int | None:
+    """Return a query parameter as a block number, None if it is not given."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) or int(text) > MAX_BLOCK_NUMBER:
+        raise BadRequest(f"{name}: expected a block number, found {text[:40]!r}")
+    return int(text)
+
+
+def moment(request: Request, name: str) -> datetime | None:
+    """Return a query parameter as a time; one without a zone is UTC, a date alone its midnight."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    try:
+        # A plus sign in a query string is a space: +02:00 arrives as " 02:00".
+        found = datetime.fromisoformat(text.replace(" ", "+") if text.count(":") > 2 else text)
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise BadRequest(f"{name}: expected a time like 2026-04-01T00:00:00Z, found {text[:40]!r}") from None
+
+
+def ether(request: Request, name: str) -> int | None:
+    """Return a query parameter in the native currency as wei, exactly."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,60}(\.[0-9]{1,18})?", text, re.ASCII):
+        raise BadRequest(f"{name}: expected a decimal amount with at most 18 places, found {text[:40]!r}")
+    whole, _, fraction = text.partition(".")
+    return int(whole) * 10**18 + int(fraction.ljust(18, "0") or "0")
+
+
+def selector(request: Request, name: str) -> bytes | None:
+    """Return a query parameter as the four bytes of a method selector."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    if not re.fullmatch(r"0[xX][0-9a-fA-F]{8}", text):
+        raise BadRequest(f"{name}: expected 0x and 8 hex digits, found {text[:40]!r}")
+    return bytes.fromhex(text[2:])
+
+
+def place(request: Request, name: str) -> tuple[int, int] | None:
+    """Return a listing's cursor: block number and transaction index, as answers give them."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,18})-([0-9]{1,9})", text, re.ASCII)
+    if found is None:
+        raise BadRequest(f"{name}: expected a cursor from an earlier answer, found {text[:40]!r}")
+    return int(found[1]), int(found[2])
+
+
+def block_hash(request: Request, name: str) -> bytes | None:
+    """Return a query parameter as a 32-byte hash, None if it is not given."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    if not re.fullmatch(r"0[xX][0-9a-fA-F]{64}", text):
+        raise BadRequest(f"{name}: expected 0x and 64 hex digits, found {text[:80]!r}")
+    return bytes.fromhex(text[2:])
 
 
 def address(text: str, name: str) -> bytes:

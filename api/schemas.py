@@ -164,15 +164,23 @@ class TransactionDetail(CommonTransaction, kw_only=True):
 
 
 class Page(msgspec.Struct):
-    """A page of transactions and where its neighbours are."""
+    """A page of transactions and where its neighbours are.
+
+    Additive to the seed: `as_of` is the block the listing is anchored at, `next_cursor` goes on without counting pages,
+    `covered` are the indexed ranges within what was asked for, and `complete` says whether they leave nothing out.
+    """
 
     data: list[Transaction]
-    page: int
+    page: int | None
     page_size: int
     total_results: int
     total_pages: int
     next_page_url: str | None
     prev_page_url: str | None
+    next_cursor: str | None
+    as_of: int | None
+    complete: bool
+    covered: list[tuple[int, int]]
 
 
 def amount_display(stored: StoredTransfer) -> str:

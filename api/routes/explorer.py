@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import urlencode
 
 import msgspec
 from starlette.requests import Request
@@ -10,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from accounts import tokens
-from api import params, schemas
+from api import listings, params, schemas
 from api.addresses import checksum
 from api.errors import BadRequest, NotFound, Unauthorized, Unavailable
 from api.readiness import Readiness
@@ -18,7 +17,6 @@ from core.store import reader
 from core.store.pool import Pool
 from core.store.reader import Reader
 
-MAX_PAGE_SIZE: Final = 200
 PREFIX: Final = "/api/v1"
 
 
@@ -46,6 +44,7 @@ class Explorer:
         return [
             Route(f"{PREFIX}/health", self.health),
             Route(f"{PREFIX}/blocks/{{block_number}}", self.block),
+            Route(f"{PREFIX}/transactions", self.transactions),
             Route(f"{PREFIX}/transactions/address/{{address}}", self.address),
             Route(f"{PREFIX}/transactions/{{hash}}", self.transaction),
             Route(f"{PREFIX}/tokens/{{contract_address}}", self.token),
@@ -86,25 +85,17 @@ class Explorer:
             raise NotFound(f"contract_address: no token transfer of {checksum(wanted)} in {await _covered(chain)}")
         return _answer(schemas.Token.of(found))
 
+    async def transactions(self, request: Request) -> Response:
+        """Transactions that pass the filters, newest first unless asked otherwise."""
+        symbol, chain = await self._admit(request, "address", *listings.FILTERS, *listings.PAGING)
+        owner = params.optional_address(request, "address")
+        return _answer(await listings.answer(request, chain, owner, listings.Style(symbol, self._public_url)))
+
     async def address(self, request: Request) -> Response:
-        """The transactions of an address, newest first, page by page."""
-        symbol, chain = await self._admit(request, "page", "page_size")
+        """The transactions of an address."""
+        symbol, chain = await self._admit(request, *listings.FILTERS, *listings.PAGING)
         owner = params.address(request.path_params["address"], "address")
-        page = params.integer(request, "page", default=1, low=1, high=params.MAX_PAGE)
-        size = params.integer(request, "page_size", default=20, low=1, high=MAX_PAGE_SIZE)
-        found = await chain.transactions_of(owner, limit=size, offset=(page - 1) * size)
-        pages = -(-found.total // size)
-        return _answer(
-            schemas.Page(
-                data=[schemas.Transaction.of(tx, symbol) for tx in found.txs],
-                page=page,
-                page_size=size,
-                total_results=found.total,
-                total_pages=pages,
-                next_page_url=self._page_url(request, page + 1) if page < pages else None,
-                prev_page_url=self._page_url(request, min(page - 1, pages)) if page > 1 and pages else None,
-            )
-        )
+        return _answer(await listings.answer(request, chain, owner, listings.Style(symbol, self._public_url)))
 
     # -- admission ---------------------------------------------------------------------------------------------------
 
@@ -131,10 +122,6 @@ class Explorer:
         if name not in self._chains:
             raise BadRequest(f"chain: expected one of {', '.join(self._chains)}, found {name[:40]!r}")
         return name, self._chains[name]
-
-    def _page_url(self, request: Request, page: int) -> str:
-        base = self._public_url or str(request.base_url).rstrip("/")
-        return f"{base}{request.url.path}?{urlencode({**request.query_params, 'page': page})}"
 
 
 def _answer(body: msgspec.Struct) -> Response:

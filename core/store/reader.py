@@ -11,9 +11,11 @@ from typing import Final
 import asyncpg
 
 from core.errors import StoreUnavailable
+from core.store import listing
 from core.store.copy import hash_key
+from core.store.listing import Filter, Place, Window
 from core.store.pool import Connection, Pool, translated
-from core.types import BlockRange, TokenStandard, TokenTransfer, joined
+from core.types import BlockRange, BlockRef, TokenStandard, TokenTransfer, joined
 
 MAX_BLOCK_NUMBER: Final = 2**63 - 2
 
@@ -70,16 +72,6 @@ SQL_TOKENS: Final = """
     order by address, block_number
 """
 SQL_STANDARD_OF: Final = "select standard from chain.token_seen where chain_id = $1 and address = $2"
-SQL_ADDRESS_COUNT: Final = """
-    select count(*) from chain.address_transaction where chain_id = $1 and address = $2
-"""
-SQL_ADDRESS_PAGE: Final = """
-    select block_number, tx_index
-    from chain.address_transaction
-    where chain_id = $1 and address = $2
-    order by block_number desc, tx_index desc
-    limit $3 offset $4
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +155,17 @@ class StoredTx:
 
 @dataclass(frozen=True, slots=True)
 class TxPage:
-    """One page of a listing, newest first, and how many there are in all."""
+    """One page of a listing, the block it is anchored at, and what of the blocks it speaks of is indexed.
+
+    `anchor` is None when nothing is indexed. `covered` are the indexed ranges within the blocks that were asked for,
+    `complete` whether they leave nothing out.
+    """
 
     txs: tuple[StoredTx, ...]
     total: int
+    anchor: BlockRef | None
+    covered: tuple[BlockRange, ...]
+    complete: bool
 
 
 class Reader:
@@ -203,17 +202,29 @@ class Reader:
         """Return the transaction with this hash, if a covered block holds it."""
         with translated():
             async with self._snapshot() as conn:
-                places = await conn.fetch(SQL_PLACES_OF_HASH, self._chain, hash_key(tx_hash))
-                found = await self._at(conn, places)
+                rows = await conn.fetch(SQL_PLACES_OF_HASH, self._chain, hash_key(tx_hash))
+                found = await self._at(conn, [(row["block_number"], row["tx_index"]) for row in rows])
         return next((tx for tx in found if tx.hash == tx_hash), None)
 
-    async def transactions_of(self, address: bytes, *, limit: int, offset: int) -> TxPage:
-        """Return transactions in which `address` was sender, recipient or created contract, newest first."""
+    async def transactions(
+        self, wanted: Filter, window: Window, *, as_of: int | None = None, as_of_hash: bytes | None = None
+    ) -> TxPage:
+        """Return one page of the transactions that pass the filter, as the chain stood at block `as_of`.
+
+        Raises AnchorGone if that block, or the block with that hash, is not part of the chain.
+        """
         with translated():
             async with self._snapshot() as conn:
-                total = await conn.fetchval(SQL_ADDRESS_COUNT, self._chain, address)
-                places = await conn.fetch(SQL_ADDRESS_PAGE, self._chain, address, limit, offset)
-                return TxPage(await self._at(conn, places), total)
+                at = await listing.anchor(conn, self._chain, as_of, as_of_hash)
+                if at is None:
+                    return TxPage((), 0, None, (), complete=False)
+                found = await listing.listed(conn, self._chain, wanted, window, at)
+                stored = await self._at(conn, found.places)
+                ranges = await conn.fetch(SQL_COVERAGE, self._chain)
+        by_place = {(tx.block_number, tx.tx_index): tx for tx in stored}
+        covered = _within(joined(BlockRange(row["first"], row["last"]) for row in ranges), found.span)
+        complete = found.span is None or covered == (found.span,)
+        return TxPage(tuple(by_place[place] for place in found.places), found.total, at, covered, complete)
 
     async def token(self, address: bytes) -> StoredToken | None:
         """Return what is known of a token now; None if no transfer of it was ever stored."""
@@ -224,11 +235,11 @@ class Reader:
                 versions = await self._tokens(conn, [address])
                 return _at_block(versions[address], address, MAX_BLOCK_NUMBER)
 
-    async def _at(self, conn: Connection, places: Sequence[asyncpg.Record]) -> tuple[StoredTx, ...]:
+    async def _at(self, conn: Connection, places: Sequence[Place]) -> tuple[StoredTx, ...]:
         if not places:
             return ()
-        numbers = [row["block_number"] for row in places]
-        indexes = [row["tx_index"] for row in places]
+        numbers = [number for number, _ in places]
+        indexes = [index for _, index in places]
         rows = await conn.fetch(SQL_TRANSACTIONS, self._chain, numbers, indexes)
         moved = await conn.fetch(SQL_TRANSFERS, self._chain, numbers, indexes)
         tokens = await self._tokens(conn, {row["token"] for row in moved})
@@ -251,6 +262,13 @@ class Reader:
         """One snapshot for several statements: a rewind between them must not mix two chains."""
         async with self._pool.acquire() as conn, conn.transaction(isolation="repeatable_read", readonly=True):
             yield conn
+
+
+def _within(ranges: Sequence[BlockRange], span: BlockRange | None) -> tuple[BlockRange, ...]:
+    if span is None:
+        return ()
+    parts = ((max(each.first, span.first), min(each.last, span.last)) for each in ranges)
+    return tuple(BlockRange(first, last) for first, last in parts if first <= last)
 
 
 async def coverage(pool: Pool, chain_id: int) -> tuple[BlockRange, ...]:

@@ -350,9 +350,13 @@ ALTER TABLE ONLY chain.transaction
 ALTER TABLE ONLY chain.tx_hash
     ADD CONSTRAINT tx_hash_pkey PRIMARY KEY (chain_id, hash_key, block_number, tx_index);
 
+CREATE INDEX block_by_time ON ONLY chain.block USING btree (chain_id, block_time, number);
+
 CREATE INDEX token_by_block ON chain.token USING btree (chain_id, block_number);
 
 CREATE INDEX token_seen_unread ON chain.token_seen USING btree (chain_id, first_block) WHERE (read_at IS NULL);
+
+CREATE INDEX token_transfer_by_token ON ONLY chain.token_transfer USING btree (chain_id, token, block_number, tx_index);
 
 GRANT USAGE ON SCHEMA accounts TO chainworkd_api;
 

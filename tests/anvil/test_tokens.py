@@ -12,6 +12,7 @@ from core.rpc.caller import MULTICALL3, RpcCaller
 from core.rpc.client import RpcClient
 from core.rpc.source import RpcSource
 from core.store.derived import Derived
+from core.store.listing import Filter, Window
 from core.store.pg import PgStore
 from core.store.pool import Pool, open_pool
 from core.store.reader import Reader, StoredTx
@@ -103,7 +104,7 @@ async def test_an_address_that_only_received_tokens_finds_the_transaction(
         tx = await chain.transaction(from_hex(receipt["transactionHash"]))
         assert tx is not None
         for moved in tx.transfers:
-            page = await chain.transactions_of(moved.transfer.recipient, limit=1_000, offset=0)
+            page = await chain.transactions(Filter(address=moved.transfer.recipient), Window(limit=1_000))
             assert page.total == len(page.txs)
             assert [found.hash for found in page.txs].count(tx.hash) == 1
 

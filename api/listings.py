@@ -1,0 +1,132 @@
+"""Listings of transactions over HTTP: query parameters to filters, pages to answers with links that do not shift."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, cast
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+
+from api import params
+from api.errors import BadRequest, Conflict
+from api.schemas import Page, Transaction
+from core.hex import to_hex
+from core.store.listing import AnchorGone, Direction, Filter, Window
+from core.store.reader import Reader, TxPage
+
+MAX_PAGE_SIZE: Final = 200
+DEFAULT_PAGE_SIZE: Final = 20
+FILTERS: Final = (
+    "from_date", "to_date", "from_block", "to_block", "token", "direction", "status", "min_value", "max_value",
+    "method",
+)  # fmt: skip
+PAGING: Final = ("sort", "page", "page_size", "as_of", "as_of_hash", "cursor")
+DIRECTIONS: Final[Mapping[str, Direction]] = {"in": "in", "out": "out"}
+STATUSES: Final = {"success": 1, "failed": 0, "unknown": -1}
+SORTS: Final = {"-timestamp": False, "timestamp": True, "+timestamp": True, " timestamp": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How answers look: the chain's native symbol, and where clients reach the API ("" takes it from the request)."""
+
+    symbol: str
+    public_url: str
+
+
+async def answer(request: Request, chain: Reader, address: bytes | None, style: Style) -> Page:
+    """Answer one page of the transactions that the request's parameters ask for, of `address` if it is given."""
+    wanted = _filter(request, address)
+    number, window = _window(request)
+    as_of = params.optional_block(request, "as_of")
+    as_of_hash = params.block_hash(request, "as_of_hash")
+    if as_of_hash is not None and as_of is None:
+        raise BadRequest("as_of_hash: needs as_of, the number of the block it is the hash of")
+    try:
+        found = await chain.transactions(wanted, window, as_of=as_of, as_of_hash=as_of_hash)
+    except AnchorGone as error:
+        raise Conflict(f"as_of: {error}; start again without it") from error
+    return _page(found, number, window.limit, style.symbol, _Links(request, found, style.public_url))
+
+
+def _filter(request: Request, address: bytes | None) -> Filter:
+    wanted = Filter(
+        address=address,
+        direction=params.choice(request, "direction", DIRECTIONS),
+        token=params.optional_address(request, "token"),
+        status=params.choice(request, "status", STATUSES),
+        min_value=params.ether(request, "min_value"),
+        max_value=params.ether(request, "max_value"),
+        selector=params.selector(request, "method"),
+        from_block=params.optional_block(request, "from_block"),
+        to_block=params.optional_block(request, "to_block"),
+        from_time=params.moment(request, "from_date"),
+        to_time=params.moment(request, "to_date"),
+    )
+    if wanted.direction is not None and address is None:
+        raise BadRequest("direction: needs address, whose view it is")
+    for low, high, names in (
+        (wanted.from_block, wanted.to_block, "from_block, to_block"),
+        (wanted.min_value, wanted.max_value, "min_value, max_value"),
+    ):
+        if low is not None and high is not None and low > high:
+            raise BadRequest(f"{names}: the first is greater than the second")
+    if wanted.from_time is not None and wanted.to_time is not None and wanted.from_time > wanted.to_time:
+        raise BadRequest("from_date, to_date: the first is later than the second")
+    return wanted
+
+
+def _window(request: Request) -> tuple[int | None, Window]:
+    """Return the page's number, None with a cursor, and the window it stands for."""
+    size = params.integer(request, "page_size", default=DEFAULT_PAGE_SIZE, low=1, high=MAX_PAGE_SIZE)
+    oldest_first = bool(params.choice(request, "sort", SORTS))
+    after = params.place(request, "cursor")
+    if after is not None:
+        if "page" in request.query_params:
+            raise BadRequest("page: either page or cursor, not both")
+        return None, Window(limit=size, after=after, oldest_first=oldest_first)
+    number = params.integer(request, "page", default=1, low=1, high=params.MAX_PAGE)
+    return number, Window(limit=size, offset=(number - 1) * size, oldest_first=oldest_first)
+
+
+def _page(found: TxPage, number: int | None, size: int, symbol: str, links: "_Links") -> Page:
+    pages = -(-found.total // size)
+    last = found.txs[-1] if len(found.txs) == size else None
+    next_cursor = None if last is None else f"{last.block_number}-{last.tx_index}"
+    if number is None:
+        following, previous = links.to(cursor=next_cursor) if next_cursor else None, None
+    else:
+        following = links.to(page=number + 1) if number < pages else None
+        previous = links.to(page=min(number - 1, pages)) if number > 1 and pages else None
+    return Page(
+        data=[Transaction.of(tx, symbol) for tx in found.txs],
+        page=number,
+        page_size=size,
+        total_results=found.total,
+        total_pages=pages,
+        next_page_url=following,
+        prev_page_url=previous,
+        next_cursor=next_cursor,
+        as_of=None if found.anchor is None else found.anchor.number,
+        complete=found.complete,
+        covered=[(span.first, span.last) for span in found.covered],
+    )
+
+
+class _Links:
+    """Complete URLs of other pages of the same listing, anchored at the block that this page was anchored at."""
+
+    def __init__(self, request: Request, found: TxPage, public_url: str) -> None:
+        anchored: dict[str, str] = {}
+        if found.anchor is not None:
+            anchored["as_of"] = str(found.anchor.number)
+        if found.anchor is not None and found.anchor.hash:
+            # A reorg that puts another block at this number must not be paged over.
+            anchored["as_of_hash"] = to_hex(found.anchor.hash)
+        self._base = f"{public_url or str(request.base_url).rstrip('/')}{request.url.path}"
+        kept = {name: value for name, value in request.query_params.items() if name not in ("page", "cursor")}
+        self._query = {**kept, **anchored}
+
+    def to(self, **place: object) -> str:
+        """Return the URL of `page` or `cursor`."""
+        return f"{self._base}?{urlencode({**self._query, **cast(dict[str, str], place)})}"
