@@ -1,9 +1,11 @@
 """The Starlette applications: the API that faces clients, and the small one that faces operators."""
 
 import time
+from collections.abc import Sequence
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -11,10 +13,17 @@ from api.errors import HANDLERS
 from core.metrics import Metrics
 
 
-def application(routes: list[Route], metrics: Metrics) -> Starlette:
-    """Return an application of `routes`, with our error envelope and request metrics."""
-    measured = Middleware(Measured, metrics=metrics, routes=routes)
-    return Starlette(routes=routes, exception_handlers=dict(HANDLERS), middleware=[measured])
+def application(routes: list[Route], metrics: Metrics, *, cors_origins: Sequence[str] = ()) -> Starlette:
+    """Return an application of `routes`, with our error envelope and request metrics.
+
+    Pages from `cors_origins` may ask with a token; cookies are never sent across origins.
+    """
+    around = [Middleware(Measured, metrics=metrics, routes=routes)]
+    if cors_origins:
+        around.append(
+            Middleware(CORSMiddleware, allow_origins=list(cors_origins), allow_headers=["authorization"], max_age=600)
+        )
+    return Starlette(routes=routes, exception_handlers=dict(HANDLERS), middleware=around)
 
 
 class Measured:

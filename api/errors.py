@@ -1,16 +1,18 @@
 """One tree of HTTP errors, one renderer per group of paths.
 
 ApiError
-├── BadRequest 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · Conflict 409 · Unavailable 503
+├── BadRequest 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · Conflict 409 · TooManyRequests 429
+└── Unavailable 503
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import ClassVar
 
+import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from core.errors import ChainworkdError, Transient
 
@@ -23,7 +25,7 @@ class ApiError(Exception):
     """An answer that is not a success. The message is for the caller: it names the field or the thing."""
 
     status: ClassVar[int] = 500
-    headers: ClassVar[dict[str, str]] = {}
+    headers: Mapping[str, str] = {}
 
 
 class BadRequest(ApiError):
@@ -36,7 +38,7 @@ class Unauthorized(ApiError):
     """No valid credentials."""
 
     status = 401
-    headers: ClassVar[dict[str, str]] = {"www-authenticate": "Bearer"}
+    headers: Mapping[str, str] = {"www-authenticate": "Bearer"}
 
 
 class Forbidden(ApiError):
@@ -57,16 +59,34 @@ class Conflict(ApiError):
     status = 409
 
 
+class TooManyRequests(ApiError):
+    """The caller has used up what it may ask in a while; `retry_after_s` says when to come back."""
+
+    status = 429
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.headers = {"retry-after": str(retry_after_s)}
+
+
 class Unavailable(ApiError):
     """The service cannot answer now."""
 
     status = 503
-    headers: ClassVar[dict[str, str]] = {"retry-after": "1"}
+    headers: Mapping[str, str] = {"retry-after": "1"}
 
 
-def envelope(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+class Envelope(msgspec.Struct):
+    """What every error answer holds: a text for people, and the status as a string."""
+
+    error: str
+    code: str
+
+
+def envelope(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     """Render the seed's envelope: {"error": text, "code": status as a string}."""
-    return JSONResponse({"error": message, "code": str(status)}, status_code=status, headers=headers)
+    body = msgspec.json.encode(Envelope(message, str(status)))
+    return Response(body, status_code=status, headers=headers, media_type="application/json")
 
 
 async def on_api_error(_: Request, error: Exception) -> Response:

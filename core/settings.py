@@ -84,6 +84,8 @@ class ApiSettings(Part):
     host: str = "127.0.0.1"
     port: Port = 8080
     public_url: Annotated[str, AfterValidator(_http_url)] = ""
+    rate_limit: Annotated[str, Field(pattern=r"^([1-9][0-9]{0,6}/(second|minute|hour|day))?$")] = ""
+    cors_origins: tuple[str, ...] = ()
 
 
 class OpsSettings(Part):

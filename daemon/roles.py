@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from api.app import application
+from api.limits import Budget, RateLimiter
 from api.readiness import Readiness
 from api.routes.explorer import Explorer
 from api.routes.operations import probes, status_page
@@ -80,7 +81,7 @@ def _api(settings: Settings, pool: Pool, metrics: Metrics, sockets: Sockets) -> 
     symbols: Mapping[str, str] = {name: chain.native_symbol for name, chain in settings.chains.items()}
     explorer = Explorer(
         pool, readiness, default_chain=settings.explorer_chain, native_symbols=symbols,
-        public_url=settings.api.public_url,
+        public_url=settings.api.public_url, limiter=RateLimiter(Budget(settings.api.rate_limit)),
     )  # fmt: skip
     public = explorer.routes()
     page = status_page(pool, readiness)
@@ -89,7 +90,7 @@ def _api(settings: Settings, pool: Pool, metrics: Metrics, sockets: Sockets) -> 
         public = [*public, *page]
     assert sockets.api is not None, "bind gives the api role its socket"
     return [
-        HttpServer(application(public, metrics), sockets.api, name="api"),
+        HttpServer(application(public, metrics, cors_origins=settings.api.cors_origins), sockets.api, name="api"),
         HttpServer(application([*probes(metrics, readiness), *page], metrics), sockets.ops, name="ops.api"),
         systemd.Announcer(),
     ]

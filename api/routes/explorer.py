@@ -1,18 +1,21 @@
 """The explorer: V1 of the trading app's API (docs/api.md). Bearer `hc_live_…`, envelope {"error", "code"}."""
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from accounts import tokens
-from api import listings, params, schemas
+from api import listings, openapi, params, schemas
 from api.addresses import checksum
 from api.errors import BadRequest, NotFound, Unauthorized, Unavailable
+from api.limits import RateLimiter
 from api.readiness import Readiness
+from api.routes.operations import PAGE_POLICY
 from core.store import reader
 from core.store.pool import Pool
 from core.store.reader import Reader
@@ -31,24 +34,44 @@ class Explorer:
         default_chain: str,
         native_symbols: Mapping[str, str],
         public_url: str,
+        limiter: RateLimiter,
     ) -> None:
         self._pool = pool
         self._readiness = readiness
         self._default_chain = default_chain
         self._symbols = native_symbols
         self._public_url = public_url.rstrip("/")
+        self._limiter = limiter
         self._chains: dict[str, int] = {}
 
     def routes(self) -> list[Route]:
-        """Return the group's routes."""
+        """Return the group's routes, its description and the page that shows it."""
+        described = self.described()
+        endpoints = {
+            "/health": self.health,
+            "/blocks/{block_number}": self.block,
+            "/transactions": self.transactions,
+            "/transactions/address/{address}": self.address,
+            "/transactions/{hash}": self.transaction,
+            "/tokens/{contract_address}": self.token,
+        }
         return [
-            Route(f"{PREFIX}/health", self.health),
-            Route(f"{PREFIX}/blocks/{{block_number}}", self.block),
-            Route(f"{PREFIX}/transactions", self.transactions),
-            Route(f"{PREFIX}/transactions/address/{{address}}", self.address),
-            Route(f"{PREFIX}/transactions/{{hash}}", self.transaction),
-            Route(f"{PREFIX}/tokens/{{contract_address}}", self.token),
+            *(Route(PREFIX + path, endpoint) for path, endpoint in endpoints.items()),
+            *_description(openapi.document({PREFIX + path: described[path] for path in endpoints})),
         ]
+
+    @staticmethod
+    def described() -> dict[str, tuple[str, type[msgspec.Struct], Sequence[str]]]:
+        """Return what each path answers and which query parameters it takes."""
+        listing = (*listings.FILTERS, *listings.PAGING, "chain")
+        return {
+            "/health": ("How far the index is behind the chain", schemas.Health, ("chain",)),
+            "/blocks/{block_number}": ("A block and its transactions' hashes", schemas.Block, ("chain",)),
+            "/transactions": ("Transactions that pass filters", schemas.Page, ("address", *listing)),
+            "/transactions/address/{address}": ("Transactions of an address", schemas.Page, listing),
+            "/transactions/{hash}": ("One transaction", schemas.TransactionDetail, ("chain",)),
+            "/tokens/{contract_address}": ("What a token says of itself", schemas.Token, ("chain",)),
+        }
 
     async def health(self, request: Request) -> Response:
         """How far the index is behind the chain; always 200, the verdict is in `status`."""
@@ -101,15 +124,18 @@ class Explorer:
 
     async def _admit(self, request: Request, *known: str) -> tuple[str, Reader]:
         """Check key and parameter names; return the native symbol and the reader of the chain that is asked for."""
-        await self._authenticate(request)
+        token = await self._authenticate(request)
+        await self._limiter.spend(token.prefix)
         params.refuse_unknown(request, frozenset({"chain", *known}))
         name, chain_id = await self._chain(request.query_params.get("chain"))
         return self._symbols.get(name, "ETH"), Reader(self._pool, chain_id)
 
-    async def _authenticate(self, request: Request) -> None:
+    async def _authenticate(self, request: Request) -> tokens.ApiToken:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or await tokens.authenticate(self._pool, key.strip()) is None:
+        token = await tokens.authenticate(self._pool, key.strip()) if scheme.lower() == "bearer" else None
+        if token is None:
             raise Unauthorized("authorization: expected Bearer with a valid API token")
+        return token
 
     async def _chain(self, asked: str | None) -> tuple[str, int]:
         name = asked if asked is not None else self._default_chain
@@ -122,6 +148,21 @@ class Explorer:
         if name not in self._chains:
             raise BadRequest(f"chain: expected one of {', '.join(self._chains)}, found {name[:40]!r}")
         return name, self._chains[name]
+
+
+def _description(document: dict[str, Any]) -> list[Route]:
+    body = msgspec.json.encode(document)
+    page = resources.files("api").joinpath("docs.html").read_text()
+
+    async def described(_: Request) -> Response:
+        """The API's description."""
+        return Response(body, media_type="application/json")
+
+    async def shown(_: Request) -> Response:
+        """The same for people."""
+        return HTMLResponse(page, headers={"content-security-policy": PAGE_POLICY})
+
+    return [Route("/api/openapi.json", described), Route("/api/docs", shown)]
 
 
 def _answer(body: msgspec.Struct) -> Response:

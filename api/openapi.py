@@ -1,0 +1,117 @@
+"""The API's own description, OpenAPI 3.1: response schemas come from the structs that are sent."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, Final
+
+import msgspec
+
+from api import params, schemas
+from api.errors import Envelope
+from api.listings import DEFAULT_PAGE_SIZE, DIRECTIONS, MAX_PAGE_SIZE, STATUSES
+
+Json = dict[str, Any]
+
+ANSWERS: Final[Sequence[type[msgspec.Struct]]] = (
+    schemas.Health, schemas.Block, schemas.TransactionDetail, schemas.Page, schemas.Token, Envelope,
+)  # fmt: skip
+ERRORS: Final[Mapping[int, str]] = {
+    400: "A parameter is wrong; the message names it",
+    401: "No valid API token",
+    404: "No such thing, or not indexed",
+    409: "The block that the listing is anchored at is gone",
+    429: "Too many requests with this token; Retry-After says when to come back",
+    500: "A defect of the server",
+    503: "Temporarily unavailable",
+}
+EVERYWHERE: Final = (400, 401, 429, 500, 503)
+
+_ADDRESS: Final[Json] = {"type": "string", "pattern": "^0[xX][0-9a-fA-F]{40}$"}
+_HASH: Final[Json] = {"type": "string", "pattern": "^0[xX][0-9a-fA-F]{64}$"}
+_NUMBER: Final[Json] = {"type": "integer", "minimum": 0, "maximum": params.MAX_BLOCK_NUMBER}
+_TIME: Final[Json] = {"type": "string", "format": "date-time"}
+_AMOUNT: Final[Json] = {"type": "string", "pattern": r"^[0-9]{1,60}(\.[0-9]{1,18})?$"}
+
+# Name -> (schema, description) of every query parameter that some path takes.
+QUERY: Final[Mapping[str, tuple[Json, str]]] = {
+    "chain": ({"type": "string", "minLength": 1}, "name of a chain; the configured default without it"),
+    "address": (_ADDRESS, "whose transactions: sender, recipient, created contract, or moved tokens"),
+    "direction": ({"enum": list(DIRECTIONS)}, "as the address sees it"),
+    "token": (_ADDRESS, "transactions that moved this token"),
+    "from_date": (_TIME, "earliest block time, included; UTC without a zone"),
+    "to_date": (_TIME, "latest block time, included"),
+    "from_block": (_NUMBER, "first block, included"),
+    "to_block": (_NUMBER, "last block, included"),
+    "status": ({"enum": list(STATUSES)}, "what the receipt says"),
+    "min_value": (_AMOUNT, "least native amount, in whole coins"),
+    "max_value": (_AMOUNT, "greatest native amount, in whole coins"),
+    "method": ({"type": "string", "pattern": "^0[xX][0-9a-fA-F]{8}$"}, "first four bytes of the input"),
+    "sort": ({"enum": ["-timestamp", "timestamp"], "default": "-timestamp"}, "newest or oldest first"),
+    "page": ({"type": "integer", "minimum": 1, "maximum": params.MAX_PAGE, "default": 1}, "page number"),
+    "page_size": (
+        {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": DEFAULT_PAGE_SIZE},
+        "transactions a page",
+    ),
+    "cursor": ({"type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,9}$"}, "next_cursor of an earlier answer"),
+    "as_of": (_NUMBER, "block the listing is anchored at"),
+    "as_of_hash": (_HASH, "hash of that block"),
+}
+PATH: Final[Mapping[str, tuple[Json, str]]] = {
+    "block_number": ({"type": "string", "pattern": "^([0-9]{1,18}|latest)$"}, "a block's number, or latest"),
+    "hash": (_HASH, "a transaction's hash"),
+    "address": (_ADDRESS, "an account or a contract, in any case"),
+    "contract_address": (_ADDRESS, "a token's contract, in any case"),
+}
+
+
+def document(paths: Mapping[str, tuple[str, type[msgspec.Struct], Sequence[str]]]) -> Json:
+    """Return the description of `paths`: path -> (summary, answer, names of its query parameters)."""
+    _, components = msgspec.json.schema_components(ANSWERS, ref_template="#/components/schemas/{name}")
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "chainworkd",
+            "version": version("chainworkd"),
+            "description": "Blocks, transactions and token transfers of EVM chains. Amounts are exact.",
+        },
+        "security": [{"token": []}],
+        "paths": {path: {"get": _operation(path, *described)} for path, described in paths.items()},
+        "components": {
+            "schemas": _numbers(components),
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "hc_live_…"}},
+        },
+    }
+
+
+def _operation(path: str, summary: str, answer: type[msgspec.Struct], query: Sequence[str]) -> Json:
+    inside = [name for name in PATH if f"{{{name}}}" in path]
+    errors = sorted({*EVERYWHERE, *([404] if inside else []), *([409] if "as_of" in query else [])})
+    return {
+        "summary": summary,
+        "operationId": path.removeprefix("/api/v1/").replace("/", "_").replace("{", "").replace("}", ""),
+        "parameters": [_parameter(name, "path", PATH[name]) for name in inside]
+        + [_parameter(name, "query", QUERY[name]) for name in query],
+        "responses": {
+            "200": _response("The answer", answer.__name__),
+            **{str(status): _response(ERRORS[status], Envelope.__name__) for status in errors},
+        },
+    }
+
+
+def _parameter(name: str, place: str, described: tuple[Json, str]) -> Json:
+    schema, description = described
+    return {"name": name, "in": place, "required": place == "path", "schema": schema, "description": description}
+
+
+def _response(description: str, name: str) -> Json:
+    schema = {"$ref": f"#/components/schemas/{name}"}
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _numbers(node: Any) -> Any:
+    """Say number where msgspec, which can send decimals either way, says string: see `schemas.encode`."""
+    if isinstance(node, dict):
+        if node.get("format") == "decimal":
+            return {"type": "number"}
+        return {key: _numbers(value) for key, value in node.items()}
+    return [_numbers(item) for item in node] if isinstance(node, list) else node
