@@ -5,6 +5,7 @@
 do $$
 declare
     wanted text;
+    acts text;
 begin
     foreach wanted in array array['chainworkd_indexer', 'chainworkd_worker', 'chainworkd_sender', 'chainworkd_api']
     loop
@@ -15,11 +16,17 @@ begin
         end;
     end loop;
     -- Whoever migrates hands the chain tables over to the indexer, and must be a member of it to do so.
-    if not pg_has_role(current_user, 'chainworkd_indexer', 'member') then
+    -- Since PostgreSQL 16 whoever creates a role administers it without being able to act as it.
+    acts := case when current_setting('server_version_num')::integer < 160000 then 'member' else 'set' end;
+    if not pg_has_role(current_user, 'chainworkd_indexer', acts) then
         execute format('grant chainworkd_indexer to %I', current_user);
     end if;
 end
 $$;
+
+-- Every process compares the applied migrations with its own before it starts.
+grant select on public.chainworkd_migration
+    to chainworkd_indexer, chainworkd_worker, chainworkd_sender, chainworkd_api;
 
 -- The schema's owner is the indexer: it adds partitions as the chain grows.
 create schema chain authorization chainworkd_indexer;
