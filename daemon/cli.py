@@ -109,7 +109,10 @@ def _seconds(text: str) -> float:
 
 
 def _token_grammar(into: Any) -> None:
-    token = into.add_parser("token", help="create, list and revoke API tokens")
+    token = into.add_parser(
+        "token", help="create, list and revoke API tokens", description="Create, list and revoke API tokens.",
+        epilog="example:\n  chainworkd token create --label ci", formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     actions = token.add_subparsers(dest="action", required=True, metavar="ACTION")
     made = _add(
         actions, "create", "create a token and print it once", "chainworkd token create --label ci --days 30",
