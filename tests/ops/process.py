@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,9 @@ from pathlib import Path
 ANY_PORTS = {
     f"CHAINWORKD_{name}": "0" for name in ("OPS__INDEXER_PORT", "OPS__BACKFILL_PORT", "OPS__API_PORT", "API__PORT")
 }
+
+DEADLINE_S = 60
+PROGRAM = (sys.executable, "-P", "-m", "daemon")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +32,15 @@ class Done:
 
 
 class Cli:
-    """Starts `python -m daemon` with `base` as its environment."""
+    """Starts `program` with `base` as its environment."""
 
-    def __init__(self, folder: Path, base: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, base: Mapping[str, str], program: Sequence[str] = PROGRAM) -> None:
         self.folder = folder
+        self._program = program
         self._base = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONWARNINGS": "error", **base}
 
-    async def __call__(self, *arguments: str, within_s: float = 60, **environment: str) -> Done:
-        async with self.started(*arguments, **environment) as process, asyncio.timeout(within_s):
+    async def __call__(self, *arguments: str, **environment: str) -> Done:
+        async with self.started(*arguments, **environment) as process, asyncio.timeout(DEADLINE_S):
             out, err = await process.communicate()
             assert process.returncode is not None
             return Done(process.returncode, out.decode(), err.decode())
@@ -44,9 +48,9 @@ class Cli:
     @asynccontextmanager
     async def started(self, *arguments: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "daemon", *arguments,
-            cwd=self.folder, env={**self._base, **environment}, start_new_session=True, stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            *self._program, *arguments,
+            cwd=self.folder, env={**self._base, **environment}, start_new_session=True,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:
             yield process
