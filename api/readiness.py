@@ -5,6 +5,7 @@ true when the indexer is dead.
 """
 
 import asyncio
+from collections.abc import Collection
 from typing import Final
 
 from core.errors import BadConfig, Transient
@@ -16,10 +17,15 @@ PROBE_S: Final = 5.0
 
 
 class Readiness:
-    """Judges chains by `ready_lag_s` (index behind the chain) and `silence_s` (no news of the chain)."""
+    """Judges chains by `ready_lag_s` (index behind the chain) and `silence_s` (no news of the chain).
 
-    def __init__(self, pool: Pool, *, ready_lag_s: float, silence_s: float) -> None:
+    `chains` are the names that must be fit; none means whatever the database holds. A chain that is no longer
+    configured stays readable and is not judged.
+    """
+
+    def __init__(self, pool: Pool, *, chains: Collection[str], ready_lag_s: float, silence_s: float) -> None:
         self._pool = pool
+        self._judged = tuple(chains)
         self._ready_lag_s = ready_lag_s
         self._silence_s = silence_s
 
@@ -39,10 +45,11 @@ class Readiness:
         """Return the faults of every chain; a chain without faults has an empty list."""
         try:
             async with asyncio.timeout(PROBE_S):
-                chains = await reader.chains(self._pool)
-                lags = {name: await Reader(self._pool, chain_id).lag() for name, chain_id in chains.items()}
+                known = await reader.chains(self._pool)
+                wanted = self._judged or tuple(known)
+                lags = {name: await Reader(self._pool, known[name]).lag() for name in wanted if name in known}
         except (Transient, BadConfig, TimeoutError) as error:
             return {"database": [str(error) or "no answer in time"]}
-        if not lags:
+        if not wanted:
             return {"database": ["no chain is registered yet"]}
-        return {name: self.faults(lag) for name, lag in lags.items()}
+        return {name: self.faults(lags[name]) if name in lags else ["nothing is indexed yet"] for name in wanted}

@@ -35,6 +35,7 @@ class Metrics:
         self._reorgs = self._counter("reorgs", "Rewinds of the head writer", chain)
         self._reorg_depth = self._gauge("reorg_depth_blocks", "Blocks the last rewind took away", chain)
         self._discarded = self._counter("blocks_discarded", "Blocks of history found orphaned", chain)
+        self._malformed = self._counter("logs_malformed", "Logs whose data is not what their topic promises", chain)
         self._restarts = self._counter("service_restarts", "Services started again", ("service", "error"))
         self._requests = self._counter("api_requests", "Answered HTTP requests", ("route", "status"))
         self._request_s = self._histogram("api_request_duration_seconds", "Time to answer", ("route",))
@@ -105,6 +106,10 @@ class ChainMetrics:
     def discarded(self, blocks: int) -> None:
         """Count blocks of history that turned out to be orphaned."""
         self._m._discarded.labels(self._chain).inc(blocks)
+
+    def malformed(self) -> None:
+        """Count a log that promises an event and does not hold one."""
+        self._m._malformed.labels(self._chain).inc()
 
     def fetched(self, seconds: float) -> None:
         """Note how long a fetch took."""

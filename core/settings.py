@@ -138,6 +138,7 @@ class ChainDefaults(Part):
     jump_blocks: Annotated[int, Field(ge=1)] = 1_000
     chunk_blocks: Annotated[int, Field(ge=1, le=10_000)] = 50
     backfill: tuple[BlockSpan, ...] = ()
+    logs: Literal["none", "watched", "all"] = "none"
 
 
 class ChainSettings(ChainDefaults):
@@ -146,6 +147,7 @@ class ChainSettings(ChainDefaults):
     chain_id: Annotated[int, Field(ge=0, lt=2**63)] = 0
     http: Annotated[str, AfterValidator(_http_url)] = ""
     ws: Annotated[str, AfterValidator(_ws_url)] = ""
+    watched: tuple[Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")], ...] = ()
 
 
 class Settings(BaseSettings):

@@ -6,6 +6,7 @@ optional there, it is `None` here. Numbers are base units: wei, gas, seconds sin
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Final, Literal
 
 ZERO_ADDRESS: Final = bytes(20)
@@ -125,6 +126,33 @@ class Block:
     def head(self) -> Head:
         """The announcement that this block is the newest."""
         return Head(self.ref, self.parent_hash, self.timestamp)
+
+
+class TokenStandard(IntEnum):
+    """The ERC whose event announced a transfer, by its number."""
+
+    ERC20 = 20
+    ERC721 = 721
+    ERC1155 = 1155
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenTransfer:
+    """One token movement that a log announced.
+
+    `amount` is in the token's base units (1 for ERC-721), `token_id` None for ERC-20. `position` counts within the log:
+    an ERC-1155 batch moves several.
+    """
+
+    tx_index: int
+    log_index: int
+    position: int
+    standard: TokenStandard
+    token: bytes
+    sender: bytes
+    recipient: bytes
+    amount: int
+    token_id: int | None
 
 
 @dataclass(frozen=True, slots=True)

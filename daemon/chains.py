@@ -6,15 +6,18 @@ from functools import partial
 
 from core.errors import BadConfig, WrongChain
 from core.metered import MeteredSource, MeteredStore
-from core.metrics import Metrics
+from core.metrics import ChainMetrics, Metrics
 from core.rpc import ws
 from core.rpc.client import RpcClient
 from core.rpc.source import RpcSource, chain_id
 from core.service import Service, supervise
 from core.settings import ChainSettings
+from core.store.derived import Derived
 from core.store.pg import PgStore
 from core.store.pool import Pool
+from core.types import Block, Log
 from indexer.backfill import Backfill, WantedRange
+from indexer.decode.tables import LogTable, TransferTable
 from indexer.follow import Follower
 from indexer.head import HeadWatch
 
@@ -50,17 +53,27 @@ class ChainServices:
             raise BadConfig(f"chains.{self.chain_name}.http: no URL of a node; set it, or {'CHAINWORKD_RPC_URL'}")
         async with RpcClient(self.chain.http, deadline_s=self.chain.deadline_s) as client:
             found = await self._identify(client)
-            store = PgStore(self._pool, found)
+            meter = self.metrics.for_chain(self.chain_name)
+            store = PgStore(self._pool, found, derived=self._tables(meter))
             genesis = await RpcSource(client, found).ref_at(0)
             genesis_hash = None if genesis is None else genesis.hash
             await store.register(self.chain_name, genesis_hash)
             source = RpcSource(client, found, genesis_hash=genesis_hash, batch_blocks=self.chain.batch_blocks)
             log.info("following", extra={"chain": self.chain_name, "chain_id": found, "node": client.host})
-            meter = self.metrics.for_chain(self.chain_name)
             services = self._build(self, MeteredSource(source, meter), MeteredStore(store, meter), found)
             if self._on_start is not None:
                 await self._on_start()
             await supervise(services, self.metrics)
+
+    def _tables(self, meter: ChainMetrics) -> Sequence[Derived]:
+        """Return the tables that this chain's blocks imply. A malformed log is counted and named, once, at debug."""
+
+        def malformed(block: Block, event: Log, why: str) -> None:
+            meter.malformed()
+            log.debug("malformed log", extra={"block": block.number, "log": event.index, "why": why})
+
+        watched = [bytes.fromhex(address[2:]) for address in self.chain.watched]
+        return [TransferTable(malformed), LogTable(self.chain.logs, watched)]
 
     async def _identify(self, client: RpcClient) -> int:
         found = await chain_id(client)

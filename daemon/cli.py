@@ -1,9 +1,8 @@
-"""The command line. Exit codes: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration, 130 interrupted."""
+"""The command line. Exit codes: 0 done or stopped, 1 failed, 2 wrong usage, 78 wrong configuration."""
 
 import argparse
 import asyncio
 import logging
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from importlib.metadata import version
@@ -167,7 +166,9 @@ def _until_stopped(work: Awaitable[int | None]) -> int:
             try:
                 return await task or 0
             except asyncio.CancelledError:
-                return 130 if stop.asked_by == signal.SIGINT else 0
+                if stop.asked_by is None:
+                    raise
+                return 0
             except family.OrphanedChild:
                 log.warning("stopping: the parent process is gone")
                 return 1

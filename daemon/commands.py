@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from accounts import tokens
-from api.readiness import Readiness
 from api.schemas import iso
 from core.errors import BadConfig, StoreUnavailable
 from core.settings import Settings
@@ -17,6 +16,7 @@ from core.store import migrate as migrations
 from core.store import reader
 from core.store.pool import Pool, open_pool
 from core.store.reader import Reader
+from daemon.roles import readiness_of
 from daemon.run import existing_database
 from daemon.schema import MIGRATIONS
 
@@ -75,7 +75,7 @@ class ChainStatus(msgspec.Struct):
 async def _chain_status(pool: Pool, settings: Settings, name: str, chain_id: int) -> ChainStatus:
     chain = Reader(pool, chain_id)
     lag = await chain.lag()
-    readiness = Readiness(pool, ready_lag_s=settings.ops.ready_lag_s, silence_s=settings.ops.head_silence_s)
+    readiness = readiness_of(settings, pool)
     return ChainStatus(
         name=name,
         chain_id=chain_id,

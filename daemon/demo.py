@@ -9,6 +9,7 @@ from typing import Final
 
 from accounts import tokens
 from api.addresses import checksum
+from api.server import listen
 from core.errors import BadConfig, ServiceEnded
 from core.hex import to_hex
 from core.metrics import Metrics
@@ -44,7 +45,7 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int | None:
     folder = _folder(settings, arguments, "demo")
     async with Devnet(folder=folder / "chain", chain_id=_local(settings)) as town:
         chain = settings.chains[PROFILE].model_copy(update={"http": town.http_url, "ws": town.ws_url})
-        changes = {"data_dir": str(folder), "chains": {PROFILE: chain}, "default_chain": PROFILE}
+        changes = {"data_dir": str(folder), "chains": {PROFILE: chain}, "default_chain": PROFILE, **_ports(settings)}
 
         async def extra(house: House) -> Sequence[Service]:
             return [Town(town), Greeter(house, town, await _token(house, folder / "demo.token"))]
@@ -71,6 +72,22 @@ def _folder(settings: Settings, arguments: argparse.Namespace, name: str) -> Pat
     except OSError as error:
         raise BadConfig(f"--data-dir: {folder}: {error.strerror}") from error
     return folder
+
+
+def _ports(settings: Settings) -> dict[str, object]:
+    """Return the API's and the operators' settings with a free port for each one that is taken."""
+    api, ops = settings.api, settings.ops
+    free = {name: _free(ops.host, port) for name, port in ops.model_dump().items() if name.endswith("_port")}
+    return {"api": api.model_copy(update={"port": _free(api.host, api.port)}), "ops": ops.model_copy(update=free)}
+
+
+def _free(host: str, port: int) -> int:
+    """Return `port`, or 0 (any free one) if somebody else has it: a demo should start anyway."""
+    try:
+        listen(host, port, "port").close()
+    except BadConfig:
+        return 0
+    return port
 
 
 def _local(settings: Settings) -> int:

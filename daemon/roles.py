@@ -78,13 +78,13 @@ async def services_of(
             ChainServices(name, chain, pool, metrics, build, on_start=systemd.ready)
             for name, chain in settings.chains.items()
         ]
-        readiness = _readiness(settings, pool)
+        readiness = readiness_of(settings, pool)
         routes = [*probes(metrics, readiness), *status_page(pool, readiness)]
         yield [HttpServer(application(routes, metrics), sockets.ops, name=f"ops.{role}"), *chains]
 
 
 def _api(settings: Settings, pool: Pool, metrics: Metrics, sockets: Sockets) -> Sequence[Service]:
-    readiness = _readiness(settings, pool)
+    readiness = readiness_of(settings, pool)
     symbols: Mapping[str, str] = {name: chain.native_symbol for name, chain in settings.chains.items()}
     explorer = Explorer(
         pool, readiness, default_chain=settings.explorer_chain, native_symbols=symbols,
@@ -103,5 +103,7 @@ def _api(settings: Settings, pool: Pool, metrics: Metrics, sockets: Sockets) -> 
     ]
 
 
-def _readiness(settings: Settings, pool: Pool) -> Readiness:
-    return Readiness(pool, ready_lag_s=settings.ops.ready_lag_s, silence_s=settings.ops.head_silence_s)
+def readiness_of(settings: Settings, pool: Pool) -> Readiness:
+    """Return the judge of the configured chains."""
+    ops = settings.ops
+    return Readiness(pool, chains=settings.chains, ready_lag_s=ops.ready_lag_s, silence_s=ops.head_silence_s)

@@ -6,7 +6,6 @@ import fcntl
 import logging
 import os
 import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -23,9 +22,9 @@ log = logging.getLogger(__name__)
 LEASH = Path(__file__).with_name("leash.py")
 LISTENING = re.compile(rb"^Listening on 127\.0\.0\.1:(\d+)", re.MULTILINE)
 POLL_S = 0.02
-# States on disk, about 0.15 MB each: with those in memory eth_call reaches back some 1,500 blocks. Unbounded they
-# would take 10 GB a day, and anvil leaves them behind in ~/.foundry when it ends.
-PAST_STATES = 1_000
+# States of old blocks to keep for eth_call: as many as a full geth node does. They stay in memory, 1 MB each after
+# some hours; anvil's default writes every one of them under ~/.foundry, 0.15 MB a block, and leaves them there.
+PAST_STATES = 128
 LOG_TAIL = 4_000  # bytes of anvil's output that an error may look at
 
 
@@ -33,8 +32,9 @@ class Anvil:
     """One anvil on a loopback port. Use as an async context manager, or `start` and `stop`.
 
     `port` 0 lets the kernel choose; a restart keeps the port that was chosen. Without `block_time_s` blocks are mined
-    on request only (anvil_mine, evm_setAutomine). `state` is loaded if present, written every `state_interval_s` and
-    at the end. `safe` and `finalized` are `slots_in_an_epoch` and twice that behind `latest`.
+    on request only (anvil_mine, evm_setAutomine). `state` is loaded if present, and written every `state_interval_s`
+    and at the end: all of it each time, some 5 kB a transaction, hence not often. `safe` and `finalized` are
+    `slots_in_an_epoch` and twice that behind `latest`.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Anvil:
         chain_id: int = 31_337,
         port: int = 0,
         state: Path | None = None,
-        state_interval_s: int = 60,
+        state_interval_s: int = 300,
         block_time_s: int | None = None,
         slots_in_an_epoch: int = 4,
         flags: Sequence[str] = (),
@@ -62,7 +62,6 @@ class Anvil:
         self._start_deadline_s = start_deadline_s
         self._stop_deadline_s = stop_deadline_s
         self._process: asyncio.subprocess.Process | None = None
-        self._past: Path | None = None
 
     @property
     def http_url(self) -> str:
@@ -114,14 +113,8 @@ class Anvil:
     async def stop(self) -> None:
         """End the child: ask (it then writes its state), wait, and kill it if it does not listen."""
         process, self._process = self._process, None
-        try:
-            if process is not None:
-                await self._end(process)
-        finally:
-            if self._past is not None:
-                shutil.rmtree(self._past, ignore_errors=True)
-
-    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        if process is None:
+            return
         try:
             # The child may end between the question and the signal.
             with contextlib.suppress(ProcessLookupError):
@@ -141,7 +134,6 @@ class Anvil:
         with tempfile.TemporaryFile() as output, contextlib.ExitStack() as ours:
             lock = await self._lock(ours)
             fresh = self._state is None or not self._state.exists()
-            self._past = self._new_past()
             self._process = await asyncio.create_subprocess_exec(
                 *self._command(),
                 stdin=asyncio.subprocess.DEVNULL,
@@ -171,23 +163,14 @@ class Anvil:
             else:
                 return (handle,)
 
-    def _new_past(self) -> Path:
-        """Return an empty folder for the states of old blocks, beside the newest state if that is kept."""
-        if self._state is None:
-            return Path(tempfile.mkdtemp(prefix="chainworkd-anvil-"))
-        past = self._state.parent / "anvil-past"
-        shutil.rmtree(past, ignore_errors=True)  # of a run that was killed
-        past.mkdir()
-        return past
-
     def _command(self) -> list[str]:
         leash = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid())]
         chain = ["--chain-id", str(self._chain_id), "--slots-in-an-epoch", str(self._epoch), "--order", "fifo"]
         command = [*leash, str(self._artifacts.anvil()), "--host", "127.0.0.1", "--port", str(self._port)]
         if self._state is not None:
             chain += ["--state", str(self._state), "--state-interval", str(self._state_interval_s)]
-        past = ["--cache-path", str(self._past), "--max-persisted-states", str(PAST_STATES)]
-        return [*command, *chain, *past, *self._mining, *self._flags]
+        chain += ["--prune-history", str(PAST_STATES)]
+        return [*command, *chain, *self._mining, *self._flags]
 
     async def _listening(self, output: int) -> int:
         """Return the port that our own child says it listens on: no other process can stand in for it."""

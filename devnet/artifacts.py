@@ -42,3 +42,10 @@ class Artifacts:
             raise BadConfig(f"{name} not found under npm/build; run `make setup` (npm run compile in npm/)") from error
         except (msgspec.DecodeError, ValueError) as error:
             raise BadConfig(f"npm/build/{name}.json: {error}; delete npm/build and run `make setup`") from error
+
+    def stamp(self) -> str:
+        """Return the fingerprint of sources and versions that npm/build was made from."""
+        try:
+            return (self.npm / "build" / ".stamp").read_text(encoding="ascii")
+        except FileNotFoundError as error:
+            raise BadConfig("npm/build is missing or half made; run `make setup` (npm run compile in npm/)") from error

@@ -69,6 +69,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """devnet.json: what was deployed where, so that a restart with the chain's state finds it again."""
 
     chain_id: int
+    build: str  # of npm/build: contracts that have changed since are deployed anew
     contracts: dict[str, str]
 
 
@@ -77,25 +78,25 @@ async def deploy(node: Node, artifacts: Artifacts, *, chain_id: int, record: Pat
 
     Raises BadConfig if something is not installed or a deployment fails.
     """
-    if record is not None and (known := await _recorded(node, record, chain_id)):
+    build = artifacts.stamp()
+    if record is not None and (known := await _recorded(node, _read(record, chain_id, build))):
         return known
     contracts = await _Deployment(node, artifacts, await node.accounts()).run()
     if record is not None:
-        _write(record, chain_id, contracts)
+        _write(record, chain_id, build, contracts)
     log.info("devnet deployed", extra={"contracts": len(contracts), "height": await node.height()})
     return contracts
 
 
-async def _recorded(node: Node, record: Path, chain_id: int) -> dict[str, bytes]:
-    """Return the recorded contracts if the chain has code at every one of them, else nothing."""
-    contracts = _read(record, chain_id)
+async def _recorded(node: Node, contracts: dict[str, bytes]) -> dict[str, bytes]:
+    """Return the contracts if they are all that is expected and the chain has code at every one, else nothing."""
     # A chain that went back to an older state lacks at least the airdrop, which is always deployed last.
-    if "airdrop" not in contracts:
+    if not {"airdrop", *TOKENS, *(pool.name for pool in POOLS)} <= contracts.keys():
         return {}
     return contracts if all(await node.code(list(contracts.values()))) else {}
 
 
-def _read(record: Path, chain_id: int) -> dict[str, bytes]:
+def _read(record: Path, chain_id: int, build: str) -> dict[str, bytes]:
     try:
         read = msgspec.json.decode(record.read_bytes(), type=Record)
         contracts = {name: bytes.fromhex(address[2:]) for name, address in read.contracts.items()}
@@ -104,11 +105,11 @@ def _read(record: Path, chain_id: int) -> dict[str, bytes]:
     except (msgspec.DecodeError, ValueError) as error:
         log.warning("devnet record unreadable", extra={"file": record.name, "error": str(error)})
         return {}
-    return contracts if read.chain_id == chain_id else {}
+    return contracts if (read.chain_id, read.build) == (chain_id, build) else {}
 
 
-def _write(record: Path, chain_id: int, contracts: Mapping[str, bytes]) -> None:
-    written = Record(chain_id, {name: "0x" + address.hex() for name, address in contracts.items()})
+def _write(record: Path, chain_id: int, build: str, contracts: Mapping[str, bytes]) -> None:
+    written = Record(chain_id, build, {name: "0x" + address.hex() for name, address in contracts.items()})
     record.parent.mkdir(parents=True, exist_ok=True)
     record.write_bytes(msgspec.json.format(msgspec.json.encode(written)) + b"\n")
 

@@ -36,7 +36,7 @@ class Devnet:
         port: int = 0,
         seed: int | None = None,
         pause_s: tuple[float, float] = (1.0, 2.0),
-        state_interval_s: int = 60,
+        state_interval_s: int = 300,
     ) -> None:
         self._artifacts = Artifacts() if npm_dir is None else Artifacts(npm_dir)
         self._record = folder / "devnet.json" if folder else None

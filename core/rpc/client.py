@@ -16,6 +16,7 @@ import tenacity
 from core.errors import BadAnswer, RpcRefused, RpcUnavailable
 
 JSON: Final = "application/json"
+MAX_BODY_BYTES: Final = 256 * 1024 * 1024  # 50 full mainnet blocks with receipts are about 60 MB
 RETRY_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 Call = tuple[str, Sequence[object]]
@@ -139,9 +140,22 @@ class RpcClient:
             raise RpcUnavailable(f"{self.host}: client is closed")
         try:
             async with self._session.post(self.url, data=body) as response:
-                return self._checked(response.status, await response.read())
+                return self._checked(response.status, await self._body(response))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise RpcUnavailable(f"{self.host}: {type(error).__name__}: {_plain(error)}") from error
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        """Read the answer, but not one that would not fit: a node may send without end."""
+        if (response.content_length or 0) > MAX_BODY_BYTES:
+            raise BadAnswer(f"{self.host}: answer of {response.content_length} bytes, more than {MAX_BODY_BYTES}")
+        if response.content_length is not None:
+            return await response.read()
+        body = bytearray()
+        async for piece in response.content.iter_any():
+            body += piece
+            if len(body) > MAX_BODY_BYTES:
+                raise BadAnswer(f"{self.host}: answer of more than {MAX_BODY_BYTES} bytes")
+        return bytes(body)
 
     def _checked(self, status: int, data: bytes) -> bytes:
         if status in RETRY_STATUS:

@@ -19,6 +19,8 @@ class Role(IntFlag):
     FROM = 1
     TO = 2
     CREATED = 4
+    SENT_TOKENS = 8
+    RECEIVED_TOKENS = 16
 
 
 BLOCK_COLUMNS: Final = (
@@ -99,9 +101,17 @@ def tx_hash_rows(chain_id: int, blocks: Iterable[Block]) -> Iterator[Row]:
             yield chain_id, hash_key(tx.hash), block.number, tx.index
 
 
-def address_rows(chain_id: int, blocks: Iterable[Block]) -> Iterator[Row]:
-    """Yield rows of `chain.address_transaction`."""
-    for block in blocks:
-        for tx in block.txs:
-            for address, role in roles(tx).items():
-                yield chain_id, address, block.number, tx.index, int(role)
+def address_rows(
+    chain_id: int, blocks: Sequence[Block], more: Sequence[Iterable[tuple[int, bytes, Role]]]
+) -> Iterator[Row]:
+    """Yield rows of `chain.address_transaction`: one per transaction and address, whatever number of roles it had.
+
+    `more` gives, per block, (transaction index, address, role) beyond those that the transaction itself shows.
+    """
+    for block, given in zip(blocks, more, strict=True):
+        found = [roles(tx) for tx in block.txs]
+        for index, address, role in given:
+            found[index][address] = found[index].get(address, Role(0)) | role
+        for index, by_address in enumerate(found):
+            for address, role in by_address.items():
+                yield chain_id, address, block.number, index, int(role)

@@ -1,12 +1,13 @@
 """ChainStore on PostgreSQL: rows, coverage and cursor in one short transaction, the guard first."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 from core.clock import Clock, SystemClock
 from core.errors import CursorMoved, SeamBroken, WrongChain
 from core.store import copy, reader
+from core.store.derived import Derived
 from core.store.pool import Connection, Pool, translated
 from core.types import Block, BlockRange, BlockRef, Head
 
@@ -76,12 +77,12 @@ SQL_ARCHIVE_REORG: Final = """
 """
 SQL_ARCHIVE_BLOCKS: Final = """
     insert into chain.orphan_block
-    select b.*, $4 from chain.block b
+    select $4, b.* from chain.block b
     where b.chain_id = $1 and b.number > $2 and b.number <= $3
 """
 SQL_ARCHIVE_TRANSACTIONS: Final = """
     insert into chain.orphan_transaction
-    select t.*, $4 from chain.transaction t
+    select $4, t.* from chain.transaction t
     where t.chain_id = $1 and t.block_number > $2 and t.block_number <= $3
 """
 SQL_ORPHAN_KEYS: Final = """
@@ -105,11 +106,14 @@ SQL_NOTIFY: Final = "select pg_notify('chain_' || $1::bigint, $2::bigint::text)"
 
 
 class PgStore:
-    """What is stored of one chain, in PostgreSQL (ChainStore)."""
+    """What is stored of one chain, in PostgreSQL (ChainStore); `derived` are the tables that blocks imply."""
 
-    def __init__(self, pool: Pool, chain_id: int, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, pool: Pool, chain_id: int, *, derived: Sequence[Derived] = (), clock: Clock | None = None
+    ) -> None:
         self._pool = pool
         self._chain = chain_id
+        self._derived = tuple(derived)
         self._clock = clock or SystemClock()
         self._slots: set[int] = set()
 
@@ -224,13 +228,20 @@ class PgStore:
 
     async def _copy_rows(self, conn: Connection, blocks: Sequence[Block]) -> None:
         chain = self._chain
-        rows = (
+        implied = [[each.derive(chain, block) for block in blocks] for each in self._derived]
+        roles: list[Iterable[tuple[int, bytes, copy.Role]]] = [()] * len(blocks)
+        if implied:
+            roles = [[role for each in per_block for role in each.roles] for per_block in zip(*implied, strict=True)]
+        tables: list[tuple[str, Sequence[str], Iterable[copy.Row]]] = [
             ("block", copy.BLOCK_COLUMNS, (copy.block_row(chain, block) for block in blocks)),
             ("transaction", copy.TRANSACTION_COLUMNS, copy.transaction_rows(chain, blocks)),
             ("tx_hash", copy.TX_HASH_COLUMNS, copy.tx_hash_rows(chain, blocks)),
-            ("address_transaction", copy.ADDRESS_TRANSACTION_COLUMNS, copy.address_rows(chain, blocks)),
-        )
-        for table, columns, records in rows:
+            ("address_transaction", copy.ADDRESS_TRANSACTION_COLUMNS,
+             copy.address_rows(chain, blocks, roles)),
+        ]  # fmt: skip
+        for each, per_block in zip(self._derived, implied, strict=True):
+            tables.append((each.table, each.columns, [row for found in per_block for row in found.rows]))
+        for table, columns, records in tables:
             await conn.copy_records_to_table(table, schema_name="chain", columns=columns, records=records)
 
     async def _check_above(self, conn: Connection, last: Block, *, anchored: bool) -> None:
@@ -258,8 +269,13 @@ class PgStore:
         await conn.execute(SQL_ARCHIVE_TRANSACTIONS, *span, at)
         rows = await conn.fetch(SQL_ORPHAN_KEYS, *span)
         addresses = {a for row in rows for a in (row["sender"], row["recipient"], row["contract_address"]) if a}
+        for each in self._derived:
+            if each.sql_addresses is not None:
+                addresses |= {row["address"] for row in await conn.fetch(each.sql_addresses, *span)}
         await conn.execute(SQL_DELETE_ADDRESSES, *span, list(addresses))
         await conn.execute(SQL_DELETE_HASHES, *span, [copy.hash_key(row["hash"]) for row in rows])
+        for each in self._derived:
+            await conn.execute(each.sql_delete, *span)
         await conn.execute(SQL_DELETE_TRANSACTIONS, *span)
         await conn.execute(SQL_DELETE_BLOCKS, *span)
         await conn.execute(SQL_UNCOVER_ALL, self._chain, above + 1, last)

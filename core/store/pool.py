@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import asyncpg
 
 from core.errors import BadConfig, CursorMoved, StoreUnavailable
+from core.store.dsn import parse
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -42,6 +42,7 @@ async def open_pool(
         settings["role"] = role
     if statement_timeout_s:
         settings["statement_timeout"] = str(int(statement_timeout_s * 1000))
+    dsn = parse(url)
     with translated():
         try:
             pool = await asyncpg.create_pool(
@@ -49,17 +50,11 @@ async def open_pool(
                 server_settings=settings,
             )  # fmt: skip
         except (ValueError, asyncpg.InterfaceError, asyncpg.ClientConfigurationError) as error:
-            raise BadConfig(f"database.url: {redacted(url)}: {error}") from None
+            raise BadConfig(f"database.url: {dsn}: {dsn.clean(str(error))}") from None
     try:
         yield pool
     finally:
         pool.terminate()
-
-
-def redacted(url: str) -> str:
-    """Return host and database of a postgresql URL without user, password and options."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or '(socket)'}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
 
 @contextmanager

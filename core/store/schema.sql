@@ -18,7 +18,7 @@ declare
     made integer := 0;
 begin
     for slot in first / width .. last / width loop
-        foreach parent in array array['block', 'transaction'] loop
+        foreach parent in array array['block', 'transaction', 'log', 'token_transfer'] loop
             part := format('%s_p%s', parent, lpad(slot::text, 8, '0'));
             continue when to_regclass(format('chain.%I', part)) is not null;
             perform pg_advisory_xact_lock(hashtext('chain.ensure_partitions'));
@@ -55,7 +55,7 @@ CREATE TABLE chain.address_transaction (
     roles smallint NOT NULL
 );
 
-COMMENT ON COLUMN chain.address_transaction.roles IS 'Bitmask: 1 from, 2 to, 4 created (core/store/copy.py).';
+COMMENT ON COLUMN chain.address_transaction.roles IS 'Bitmask: 1 from, 2 to, 4 created, 8 sent tokens, 16 received tokens (core/store/copy.py).';
 
 CREATE TABLE chain.block (
     chain_id bigint NOT NULL,
@@ -125,7 +125,24 @@ CREATE TABLE chain.head (
 
 COMMENT ON TABLE chain.head IS 'Newest block a node announced, and when: what lag is measured against.';
 
+CREATE TABLE chain.log (
+    chain_id bigint NOT NULL,
+    block_number bigint NOT NULL,
+    log_index integer NOT NULL,
+    tx_index integer NOT NULL,
+    address bytea NOT NULL,
+    topic0 bytea,
+    topic1 bytea,
+    topic2 bytea,
+    topic3 bytea,
+    data bytea NOT NULL
+)
+PARTITION BY RANGE (block_number);
+
+COMMENT ON TABLE chain.log IS 'Raw logs that settings or a watcher want kept (indexer/decode/logs.py); not all of them.';
+
 CREATE TABLE chain.orphan_block (
+    detected_at timestamp with time zone NOT NULL,
     chain_id bigint CONSTRAINT block_chain_id_not_null NOT NULL,
     number bigint CONSTRAINT block_number_not_null NOT NULL,
     block_time timestamp with time zone CONSTRAINT block_block_time_not_null NOT NULL,
@@ -148,11 +165,11 @@ CREATE TABLE chain.orphan_block (
     gas_used chain.uint64 CONSTRAINT block_gas_used_not_null NOT NULL,
     base_fee chain.uint256,
     uncles bytea[] CONSTRAINT block_uncles_not_null NOT NULL,
-    extra json,
-    detected_at timestamp with time zone NOT NULL
+    extra json
 );
 
 CREATE TABLE chain.orphan_transaction (
+    detected_at timestamp with time zone NOT NULL,
     chain_id bigint CONSTRAINT transaction_chain_id_not_null NOT NULL,
     block_number bigint CONSTRAINT transaction_block_number_not_null NOT NULL,
     tx_index integer CONSTRAINT transaction_tx_index_not_null NOT NULL,
@@ -177,8 +194,7 @@ CREATE TABLE chain.orphan_transaction (
     logs_bloom bytea,
     input bytea CONSTRAINT transaction_input_not_null NOT NULL,
     extra json,
-    receipt_extra json,
-    detected_at timestamp with time zone NOT NULL
+    receipt_extra json
 );
 
 CREATE TABLE chain.reorg (
@@ -192,6 +208,27 @@ CREATE TABLE chain.reorg (
 );
 
 COMMENT ON TABLE chain.reorg IS 'One row per rewind: blocks above the ancestor up to the orphan were replaced.';
+
+CREATE TABLE chain.token_transfer (
+    chain_id bigint NOT NULL,
+    block_number bigint NOT NULL,
+    log_index integer NOT NULL,
+    "position" integer NOT NULL,
+    tx_index integer NOT NULL,
+    standard smallint NOT NULL,
+    token bytea NOT NULL,
+    sender bytea NOT NULL,
+    recipient bytea NOT NULL,
+    amount chain.uint256 NOT NULL,
+    token_id chain.uint256
+)
+PARTITION BY RANGE (block_number);
+
+COMMENT ON COLUMN chain.token_transfer."position" IS 'Place within the log: an ERC-1155 batch moves several tokens.';
+
+COMMENT ON COLUMN chain.token_transfer.standard IS '20, 721 or 1155: the number of the ERC whose event it was.';
+
+COMMENT ON COLUMN chain.token_transfer.amount IS 'Base units of the token; 1 for ERC-721.';
 
 CREATE TABLE chain.transaction (
     chain_id bigint NOT NULL,
@@ -261,6 +298,9 @@ ALTER TABLE ONLY chain.cursor
 ALTER TABLE ONLY chain.head
     ADD CONSTRAINT head_pkey PRIMARY KEY (chain_id);
 
+ALTER TABLE ONLY chain.log
+    ADD CONSTRAINT log_pkey PRIMARY KEY (chain_id, block_number, log_index);
+
 ALTER TABLE ONLY chain.orphan_block
     ADD CONSTRAINT orphan_block_pkey PRIMARY KEY (chain_id, detected_at, number);
 
@@ -269,6 +309,9 @@ ALTER TABLE ONLY chain.orphan_transaction
 
 ALTER TABLE ONLY chain.reorg
     ADD CONSTRAINT reorg_pkey PRIMARY KEY (chain_id, detected_at, orphan_hash);
+
+ALTER TABLE ONLY chain.token_transfer
+    ADD CONSTRAINT token_transfer_pkey PRIMARY KEY (chain_id, block_number, log_index, "position");
 
 ALTER TABLE ONLY chain.transaction
     ADD CONSTRAINT transaction_pkey PRIMARY KEY (chain_id, block_number, tx_index);
@@ -303,6 +346,9 @@ GRANT SELECT ON TABLE chain.cursor TO chainworkd_worker;
 GRANT SELECT ON TABLE chain.head TO chainworkd_api;
 GRANT SELECT ON TABLE chain.head TO chainworkd_worker;
 
+GRANT SELECT ON TABLE chain.log TO chainworkd_worker;
+GRANT SELECT ON TABLE chain.log TO chainworkd_api;
+
 GRANT SELECT ON TABLE chain.orphan_block TO chainworkd_api;
 GRANT SELECT ON TABLE chain.orphan_block TO chainworkd_worker;
 
@@ -311,6 +357,9 @@ GRANT SELECT ON TABLE chain.orphan_transaction TO chainworkd_worker;
 
 GRANT SELECT ON TABLE chain.reorg TO chainworkd_api;
 GRANT SELECT ON TABLE chain.reorg TO chainworkd_worker;
+
+GRANT SELECT ON TABLE chain.token_transfer TO chainworkd_worker;
+GRANT SELECT ON TABLE chain.token_transfer TO chainworkd_api;
 
 GRANT SELECT ON TABLE chain.transaction TO chainworkd_api;
 GRANT SELECT ON TABLE chain.transaction TO chainworkd_worker;

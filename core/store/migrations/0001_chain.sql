@@ -165,15 +165,16 @@ create table chain.reorg (
 );
 comment on table chain.reorg is 'One row per rewind: blocks above the ancestor up to the orphan were replaced.';
 
+-- detected_at comes first, so that a column added to a table and to its archive stays at the end of both.
 create table chain.orphan_block (
-    like chain.block,
     detected_at timestamptz not null,
+    like chain.block,
     primary key (chain_id, detected_at, number)
 );
 
 create table chain.orphan_transaction (
-    like chain.transaction,
     detected_at timestamptz not null,
+    like chain.transaction,
     primary key (chain_id, detected_at, block_number, tx_index)
 );
 

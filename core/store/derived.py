@@ -1,0 +1,35 @@
+"""The port for tables whose rows follow from a block alone: logs, transfers, and what later features decode."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from core.store.copy import Role
+from core.types import Block
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Implied:
+    """What one block implies for one table: its rows, and the roles they give (transaction index, address, role)."""
+
+    rows: Sequence[Row]
+    roles: Sequence[tuple[int, bytes, Role]] = ()
+
+
+class Derived(Protocol):
+    """One table of schema `chain`, keyed by (chain_id, block_number, …).
+
+    `sql_delete` and `sql_addresses` take chain id, the block above which and the block up to which. The addresses that
+    `sql_addresses` selects (one column, `address`) had a role in the range's transactions because of these rows.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    sql_delete: str
+    sql_addresses: str | None
+
+    def derive(self, chain_id: int, block: Block) -> Implied:
+        """Return what the block implies, rows in the order of `columns`. Never raises on a malformed log."""
+        ...

@@ -1,0 +1,100 @@
+"""The tables that logs become (Derived): token transfers, and the raw logs that are kept."""
+
+from collections.abc import Callable, Collection, Iterator
+from typing import Final, Literal
+
+from core.store.copy import Role
+from core.store.derived import Implied, Row
+from core.types import Block, Log, TokenTransfer
+from indexer.decode import transfers
+from indexer.decode.words import Malformed
+
+KeepLogs = Literal["none", "watched", "all"]
+
+# Kept on every chain from the start, whatever the settings: prices are derived from them, and a log that was not kept
+# has to be fetched again. Source: Uniswap v3 core, IUniswapV3PoolEvents.
+POOL_TOPICS: Final = frozenset(
+    {
+        bytes.fromhex("c42079f94a6350d7e6235f29174924f928cc2ac818eb64fed8004e115fbcca67"),  # Swap
+        bytes.fromhex("98636036cb66a9c19a37435efc1e90142190214e8abeb821bdba3f2990dd4c95"),  # Initialize
+    }
+)
+
+
+class TransferTable:
+    """`chain.token_transfer`. `on_malformed` is told of logs that promise a transfer and do not hold one."""
+
+    table: str = "token_transfer"
+    columns: tuple[str, ...] = (
+        "chain_id", "block_number", "log_index", "position", "tx_index", "standard", "token", "sender", "recipient",
+        "amount", "token_id",
+    )  # fmt: skip
+    sql_delete: str = """
+        delete from chain.token_transfer where chain_id = $1 and block_number > $2 and block_number <= $3
+    """
+    sql_addresses: str | None = """
+        select sender as address from chain.token_transfer
+        where chain_id = $1 and block_number > $2 and block_number <= $3
+        union
+        select recipient from chain.token_transfer
+        where chain_id = $1 and block_number > $2 and block_number <= $3
+    """
+
+    def __init__(self, on_malformed: Callable[[Block, Log, str], None]) -> None:
+        self._on_malformed = on_malformed
+
+    def derive(self, chain_id: int, block: Block) -> Implied:
+        """Return a row per transfer of the block; senders and recipients of tokens get their roles."""
+        rows: list[Row] = []
+        roles: list[tuple[int, bytes, Role]] = []
+        for t in self._decoded(block):
+            rows.append(
+                (chain_id, block.number, t.log_index, t.position, t.tx_index, int(t.standard), t.token, t.sender,
+                 t.recipient, t.amount, t.token_id)
+            )  # fmt: skip
+            roles.append((t.tx_index, t.sender, Role.SENT_TOKENS))
+            roles.append((t.tx_index, t.recipient, Role.RECEIVED_TOKENS))
+        return Implied(rows, roles)
+
+    def _decoded(self, block: Block) -> Iterator[TokenTransfer]:
+        for tx in block.txs:
+            for log in tx.receipt.logs:
+                try:
+                    yield from transfers.decode(tx.index, log)
+                except Malformed as error:
+                    self._on_malformed(block, log, str(error))
+
+
+class LogTable:
+    """`chain.log`: all logs, or those of `watched` contracts, and in any case those with a topic of POOL_TOPICS."""
+
+    table: str = "log"
+    columns: tuple[str, ...] = (
+        "chain_id", "block_number", "log_index", "tx_index", "address", "topic0", "topic1", "topic2", "topic3", "data",
+    )  # fmt: skip
+    sql_delete: str = """
+        delete from chain.log where chain_id = $1 and block_number > $2 and block_number <= $3
+    """
+    sql_addresses: str | None = None
+
+    def __init__(self, keep: KeepLogs, watched: Collection[bytes] = ()) -> None:
+        self._all = keep == "all"
+        self._watched = frozenset(watched) if keep == "watched" else frozenset()
+
+    def derive(self, chain_id: int, block: Block) -> Implied:
+        """Return a row per kept log; raw logs give no roles."""
+        return Implied(
+            [
+                (chain_id, block.number, log.index, tx.index, log.address, *_four(log.topics), log.data)
+                for tx in block.txs
+                for log in tx.receipt.logs
+                if self._kept(log)
+            ]
+        )
+
+    def _kept(self, log: Log) -> bool:
+        return self._all or log.address in self._watched or bool(log.topics and log.topics[0] in POOL_TOPICS)
+
+
+def _four(topics: tuple[bytes, ...]) -> tuple[bytes | None, ...]:
+    return (*topics, None, None, None, None)[:4]
