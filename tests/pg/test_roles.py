@@ -53,7 +53,7 @@ async def test_an_owner_who_is_no_superuser_can_migrate_and_each_role_does_its_o
         key = await tokens.issue(owner, "dashboard")
     await require_migrated(cluster.url("indexer_login"), MIGRATIONS)
     async with open_pool(cluster.url("indexer_login"), role="chainworkd_indexer") as indexer:
-        assert await indexer.fetchval("select chain.ensure_partitions(0, 1)") == 2
+        assert await indexer.fetchval("select chain.ensure_partitions(0, 1)") > 0
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await indexer.fetch("select * from accounts.api_token")
     await require_migrated(cluster.url("api_login"), MIGRATIONS)

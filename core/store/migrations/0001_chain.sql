@@ -5,7 +5,6 @@
 do $$
 declare
     wanted text;
-    acts text;
 begin
     foreach wanted in array array['chainworkd_indexer', 'chainworkd_worker', 'chainworkd_sender', 'chainworkd_api']
     loop
@@ -16,9 +15,8 @@ begin
         end;
     end loop;
     -- Whoever migrates hands the chain tables over to the indexer, and must be a member of it to do so.
-    -- Since PostgreSQL 16 whoever creates a role administers it without being able to act as it.
-    acts := case when current_setting('server_version_num')::integer < 160000 then 'member' else 'set' end;
-    if not pg_has_role(current_user, 'chainworkd_indexer', acts) then
+    -- Whoever creates a role administers it, but that alone does not let it act as the role.
+    if not pg_has_role(current_user, 'chainworkd_indexer', 'set') then
         execute format('grant chainworkd_indexer to %I', current_user);
     end if;
 end
