@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from core.rpc import encode, wire
+from core.store.derived import Derived
 from core.store.pg import PgStore
 from core.store.pool import open_pool
 from core.types import Block
@@ -129,7 +130,7 @@ def test_realdata_blocks_and_receipts_survive_parsing_and_encoding() -> None:
 async def test_realdata_blocks_come_back_from_the_database_equal_field_by_field(database_url: str) -> None:
     compared, blocks, txs = 0, 0, 0
     async with open_pool(database_url, role="chainworkd_indexer", size=2) as pool:
-        tables = [TransferTable(lambda *_: None), LogTable("all")]
+        tables: list[Derived] = [TransferTable(lambda *_: None), LogTable("all")]
         store = PgStore(pool, MAINNET, derived=tables)
         for answer, receipts in every_answer():
             block = parsed(answer, receipts)
