@@ -9,7 +9,8 @@ import msgspec
 from api.addresses import checksum
 from api.amounts import display, exact
 from core.hex import to_hex
-from core.store.reader import Lag, StoredBlock, StoredTx
+from core.store.reader import Lag, StoredBlock, StoredToken, StoredTransfer, StoredTx
+from core.types import TokenStandard
 
 GWEI: Final = 9
 ETHER: Final = 18
@@ -57,8 +58,66 @@ class Block(msgspec.Struct):
         )
 
 
-class Transaction(msgspec.Struct, kw_only=True):
-    """A transaction in a listing. `contract_address` is additive: what a creation created."""
+class ShortTransfer(msgspec.Struct):
+    """A token transfer in a listing. `token_symbol` is null until the token has been read, or if it has none."""
+
+    token_symbol: str | None
+    amount_display: str
+    amount_usd: Decimal | None
+
+    @classmethod
+    def of(cls, stored: StoredTransfer) -> "ShortTransfer":
+        """Make it from a stored transfer."""
+        return cls(token_symbol=stored.token.symbol, amount_display=amount_display(stored), amount_usd=None)
+
+
+class LongTransfer(msgspec.Struct):
+    """A token transfer in a transaction's detail."""
+
+    contract_address: str
+    token_symbol: str | None
+    token_name: str | None
+    token_standard: str
+    from_address: str
+    to_address: str
+    amount_display: str
+    amount_usd: Decimal | None
+    token_id: str | None
+
+    @classmethod
+    def of(cls, stored: StoredTransfer) -> "LongTransfer":
+        """Make it from a stored transfer."""
+        moved = stored.transfer
+        return cls(
+            contract_address=checksum(moved.token),
+            token_symbol=stored.token.symbol,
+            token_name=stored.token.name,
+            token_standard=f"ERC-{moved.standard.value}",
+            from_address=checksum(moved.sender),
+            to_address=checksum(moved.recipient),
+            amount_display=amount_display(stored),
+            amount_usd=None,
+            # A string: ids have up to 78 digits, and JSON readers keep 15.
+            token_id=None if moved.token_id is None else str(moved.token_id),
+        )
+
+
+class Token(msgspec.Struct):
+    """GET /api/v1/tokens/{contract_address}. Null where the contract does not say."""
+
+    contract_address: str
+    symbol: str | None
+    name: str | None
+    decimals: int | None
+
+    @classmethod
+    def of(cls, token: StoredToken) -> "Token":
+        """Make it from a stored token."""
+        return cls(checksum(token.address), token.symbol, token.name, token.decimals)
+
+
+class CommonTransaction(msgspec.Struct, kw_only=True):
+    """What listing and detail share. `contract_address` is additive: what a creation created."""
 
     hash: str
     block_number: int
@@ -73,16 +132,23 @@ class Transaction(msgspec.Struct, kw_only=True):
     gas_fee_usd: Decimal | None
     status: str | None
 
+
+class Transaction(CommonTransaction, kw_only=True):
+    """A transaction in a listing."""
+
+    token_transfers: list[ShortTransfer]
+
     @classmethod
     def of(cls, tx: StoredTx, native_symbol: str) -> "Transaction":
         """Make it from a stored transaction."""
-        return cls(**_common(tx, native_symbol))
+        return cls(**_common(tx, native_symbol), token_transfers=[ShortTransfer.of(each) for each in tx.transfers])
 
 
-class TransactionDetail(Transaction, kw_only=True):
+class TransactionDetail(CommonTransaction, kw_only=True):
     """GET /api/v1/transactions/{hash}."""
 
     gas_fee_eth: Decimal
+    token_transfers: list[LongTransfer]
     price_source: str | None
     price_timestamp: str | None
 
@@ -90,7 +156,11 @@ class TransactionDetail(Transaction, kw_only=True):
     def of(cls, tx: StoredTx, native_symbol: str) -> "TransactionDetail":
         """Make it from a stored transaction."""
         fee = exact(tx.gas_used * tx.paid_gas_price, ETHER)
-        return cls(**_common(tx, native_symbol), gas_fee_eth=fee, price_source=None, price_timestamp=None)
+        transfers = [LongTransfer.of(each) for each in tx.transfers]
+        return cls(
+            **_common(tx, native_symbol), gas_fee_eth=fee, token_transfers=transfers, price_source=None,
+            price_timestamp=None,
+        )  # fmt: skip
 
 
 class Page(msgspec.Struct):
@@ -103,6 +173,23 @@ class Page(msgspec.Struct):
     total_pages: int
     next_page_url: str | None
     prev_page_url: str | None
+
+
+def amount_display(stored: StoredTransfer) -> str:
+    """Return the amount with the token's symbol, exact: scaled by its decimals where it has them, else in base units.
+
+    Non-fungible tokens are counted. A token without a symbol is named by the ends of its address.
+    """
+    name = stored.token.symbol or _short(stored.token.address)
+    moved = stored.transfer
+    if moved.standard is TokenStandard.ERC20 and stored.token.decimals is not None:
+        return display(moved.amount, stored.token.decimals, name)
+    return f"{moved.amount} {name}"
+
+
+def _short(address: bytes) -> str:
+    text = checksum(address)
+    return f"{text[:6]}…{text[-4:]}"
 
 
 def iso(at: datetime) -> str:

@@ -8,6 +8,7 @@ from core.errors import BadConfig, WrongChain
 from core.metered import MeteredSource, MeteredStore
 from core.metrics import ChainMetrics, Metrics
 from core.rpc import ws
+from core.rpc.caller import RpcCaller
 from core.rpc.client import RpcClient
 from core.rpc.source import RpcSource, chain_id
 from core.service import Service, supervise
@@ -15,11 +16,13 @@ from core.settings import ChainSettings
 from core.store.derived import Derived
 from core.store.pg import PgStore
 from core.store.pool import Pool
+from core.store.tokens import PgTokens
 from core.types import Block, Log
 from indexer.backfill import Backfill, WantedRange
 from indexer.decode.tables import LogTable, TransferTable
 from indexer.follow import Follower
 from indexer.head import HeadWatch
+from indexer.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +30,10 @@ Build = Callable[["ChainServices", MeteredSource, MeteredStore, int], Sequence[S
 
 
 class ChainServices:
-    """Connects to one chain's node, checks its identity, then supervises what `build` makes (a Service)."""
+    """Connects to one chain's node, checks its identity, then supervises what `build` makes (a Service).
+
+    `tokens` adds the reader of token metadata, which belongs beside backfill: it asks a lot and hurries nobody.
+    """
 
     def __init__(
         self,
@@ -37,6 +43,7 @@ class ChainServices:
         metrics: Metrics,
         build: Build,
         *,
+        tokens: bool = False,
         on_start: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.name = f"chain.{name}"
@@ -45,6 +52,7 @@ class ChainServices:
         self.metrics = metrics
         self._pool = pool
         self._build = build
+        self._tokens = tokens
         self._on_start = on_start
 
     async def run(self) -> None:
@@ -60,7 +68,9 @@ class ChainServices:
             await store.register(self.chain_name, genesis_hash)
             source = RpcSource(client, found, genesis_hash=genesis_hash, batch_blocks=self.chain.batch_blocks)
             log.info("following", extra={"chain": self.chain_name, "chain_id": found, "node": client.host})
-            services = self._build(self, MeteredSource(source, meter), MeteredStore(store, meter), found)
+            services = [*self._build(self, MeteredSource(source, meter), MeteredStore(store, meter), found)]
+            if self._tokens:
+                services.append(Tokens(RpcCaller(client), PgTokens(self._pool, found), name=self.chain_name))
             if self._on_start is not None:
                 await self._on_start()
             await supervise(services, self.metrics)

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlencode
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from accounts import tokens
 from api import params, schemas
+from api.addresses import checksum
 from api.errors import BadRequest, NotFound, Unauthorized, Unavailable
 from api.readiness import Readiness
 from core.store import reader
@@ -46,6 +48,7 @@ class Explorer:
             Route(f"{PREFIX}/blocks/{{block_number}}", self.block),
             Route(f"{PREFIX}/transactions/address/{{address}}", self.address),
             Route(f"{PREFIX}/transactions/{{hash}}", self.transaction),
+            Route(f"{PREFIX}/tokens/{{contract_address}}", self.token),
         ]
 
     async def health(self, request: Request) -> Response:
@@ -73,6 +76,15 @@ class Explorer:
         if found is None:
             raise NotFound(f"hash: no transaction 0x{wanted.hex()} in {await _covered(chain)}")
         return _answer(schemas.TransactionDetail.of(found, symbol))
+
+    async def token(self, request: Request) -> Response:
+        """What a token says of itself."""
+        _, chain = await self._admit(request)
+        wanted = params.address(request.path_params["contract_address"], "contract_address")
+        found = await chain.token(wanted)
+        if found is None:
+            raise NotFound(f"contract_address: no token transfer of {checksum(wanted)} in {await _covered(chain)}")
+        return _answer(schemas.Token.of(found))
 
     async def address(self, request: Request) -> Response:
         """The transactions of an address, newest first, page by page."""
@@ -125,7 +137,7 @@ class Explorer:
         return f"{base}{request.url.path}?{urlencode({**request.query_params, 'page': page})}"
 
 
-def _answer(body: schemas.Health | schemas.Block | schemas.Transaction | schemas.Page) -> Response:
+def _answer(body: msgspec.Struct) -> Response:
     return Response(schemas.encode(body), media_type="application/json")
 
 

@@ -97,25 +97,40 @@ class RpcClient:
 
         Raises RpcRefused for the first refused call, RpcUnavailable, or BadAnswer when replies are missing.
         """
+        answers = []
+        for answer in await self.batch_each(calls):
+            if isinstance(answer, RpcRefused):
+                raise answer
+            answers.append(answer)
+        return answers
+
+    async def batch_each(self, calls: Sequence[Call]) -> list[msgspec.Raw | RpcRefused]:
+        """Return the results of `calls`, in their order, with the refusals among them. Raises as `batch` otherwise."""
         body = msgspec.json.encode(
             [{"jsonrpc": "2.0", "id": i, "method": m, "params": p} for i, (m, p) in enumerate(calls)]
         )
         data = await self._post(body)
         try:
             # A node that refuses the batch as a whole answers with one object instead of a list.
-            replies = _replies.decode(data) if data.lstrip()[:1] == b"[" else [_reply.decode(data)]
+            replies = _replies.decode(data) if data[:64].lstrip()[:1] == b"[" else [_reply.decode(data)]
         except msgspec.DecodeError as error:
             raise BadAnswer(f"{self.host}: batch of {len(calls)}: not a JSON-RPC reply: {error}") from error
         return self._in_order(calls, replies)
 
-    def _in_order(self, calls: Sequence[Call], replies: list[_Reply]) -> list[msgspec.Raw]:
+    def _in_order(self, calls: Sequence[Call], replies: list[_Reply]) -> list[msgspec.Raw | RpcRefused]:
         by_id = {reply.id: reply for reply in replies}
         for i, (method, _) in enumerate(calls):
             if i not in by_id and len(replies) == 1:
                 self._result(method, replies[0])
             if i not in by_id:
                 raise BadAnswer(f"{self.host}: batch of {len(calls)}: no reply to call {i} ({method})")
-        return [self._result(method, by_id[i]) for i, (method, _) in enumerate(calls)]
+        return [self._outcome(method, by_id[i]) for i, (method, _) in enumerate(calls)]
+
+    def _outcome(self, method: str, reply: _Reply) -> msgspec.Raw | RpcRefused:
+        try:
+            return self._result(method, reply)
+        except RpcRefused as refused:
+            return refused
 
     def _result(self, method: str, reply: _Reply) -> msgspec.Raw:
         if reply.error is not None:
@@ -161,7 +176,7 @@ class RpcClient:
         if status in RETRY_STATUS:
             raise RpcUnavailable(f"{self.host}: HTTP {status}: {_excerpt(data)}")
         # Some nodes send JSON-RPC errors with 4xx; those are answers. Anything else is not this protocol.
-        if status >= 400 and data.lstrip()[:1] not in (b"{", b"["):
+        if status >= 400 and data[:64].lstrip()[:1] not in (b"{", b"["):
             raise RpcRefused(self.host, "request", -status, f"HTTP {status}: {_excerpt(data)}")
         return data
 

@@ -1,7 +1,7 @@
 """The port for tables whose rows follow from a block alone: logs, transfers, and what later features decode."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from core.store.copy import Role
@@ -12,10 +12,14 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Implied:
-    """What one block implies for one table: its rows, and the roles they give (transaction index, address, role)."""
+    """What one block implies for one table: its rows, and what follows from them elsewhere.
+
+    `roles` are (transaction index, address, role); `tokens` maps each token that moved to the number of its standard.
+    """
 
     rows: Sequence[Row]
     roles: Sequence[tuple[int, bytes, Role]] = ()
+    tokens: Mapping[bytes, int] = field(default_factory=dict)
 
 
 class Derived(Protocol):

@@ -1,17 +1,18 @@
 """ChainStore on PostgreSQL: rows, coverage and cursor in one short transaction, the guard first."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 from core.clock import Clock, SystemClock
 from core.errors import CursorMoved, SeamBroken, WrongChain
-from core.store import copy, reader
+from core.store import copy, reader, tokens
 from core.store.derived import Derived
 from core.store.pool import Connection, Pool, translated
 from core.types import Block, BlockRange, BlockRef, Head
 
 PARTITION_BLOCKS: Final = 1_000_000  # width in chain.ensure_partitions
+MAX_KNOWN_TOKENS: Final = 200_000  # about 20 MB
 
 SQL_REGISTER: Final = """
     insert into chain.chain (chain_id, name, genesis_hash)
@@ -116,6 +117,7 @@ class PgStore:
         self._derived = tuple(derived)
         self._clock = clock or SystemClock()
         self._slots: set[int] = set()
+        self._tokens: dict[bytes, int] = {}
 
     async def register(self, name: str, genesis_hash: bytes | None) -> None:
         """Make the chain known. Raises WrongChain if the database holds another chain under this id."""
@@ -164,11 +166,12 @@ class PgStore:
         async with self._transaction() as conn:
             await self._move_cursor(conn, after, tip.ref)
             await self._check_below(conn, first)
-            await self._copy_rows(conn, blocks)
+            new = await self._copy_rows(conn, blocks)
             if await conn.execute(SQL_EXTEND_UP, self._chain, first.number, tip.number) != "UPDATE 1":
                 await conn.execute(SQL_COVER, self._chain, first.number, tip.number)
             if after is None:
                 await conn.execute(SQL_SET_FOLLOWED_FROM, self._chain, first.number)
+        self._remember(new)
         await self._notify(tip.number)
 
     async def fill(self, blocks: Sequence[Block], *, anchored: bool = True) -> None:
@@ -180,9 +183,10 @@ class PgStore:
             await conn.execute(SQL_FILL_LOCK, self._chain)
             await self._check_above(conn, last, anchored=anchored)
             await self._check_below(conn, first)
-            await self._copy_rows(conn, blocks)
+            new = await self._copy_rows(conn, blocks)
             if await conn.execute(SQL_EXTEND_DOWN, self._chain, first.number, last.number) != "UPDATE 1":
                 await conn.execute(SQL_COVER, self._chain, first.number, last.number)
+        self._remember(new)
 
     async def rewind(self, cursor: BlockRef, ancestor: BlockRef | None, *, reason: str) -> None:
         """Archive and remove the blocks above `ancestor` and move the cursor from `cursor` to it."""
@@ -226,23 +230,39 @@ class PgStore:
             found = BlockRef(row["number"], row["hash"]) if row else None
             raise CursorMoved(f"chain {self._chain}: cursor is {found}, expected {before}")
 
-    async def _copy_rows(self, conn: Connection, blocks: Sequence[Block]) -> None:
+    async def _copy_rows(self, conn: Connection, blocks: Sequence[Block]) -> dict[bytes, int]:
+        """Copy the rows of `blocks` into all tables; return the tokens among them that were not known before."""
         chain = self._chain
         implied = [[each.derive(chain, block) for block in blocks] for each in self._derived]
-        roles: list[Iterable[tuple[int, bytes, copy.Role]]] = [()] * len(blocks)
-        if implied:
-            roles = [[role for each in per_block for role in each.roles] for per_block in zip(*implied, strict=True)]
+        roles = [[role for found in implied for role in found[i].roles] for i in range(len(blocks))]
         tables: list[tuple[str, Sequence[str], Iterable[copy.Row]]] = [
             ("block", copy.BLOCK_COLUMNS, (copy.block_row(chain, block) for block in blocks)),
             ("transaction", copy.TRANSACTION_COLUMNS, copy.transaction_rows(chain, blocks)),
             ("tx_hash", copy.TX_HASH_COLUMNS, copy.tx_hash_rows(chain, blocks)),
-            ("address_transaction", copy.ADDRESS_TRANSACTION_COLUMNS,
-             copy.address_rows(chain, blocks, roles)),
-        ]  # fmt: skip
+            ("address_transaction", copy.ADDRESS_TRANSACTION_COLUMNS, copy.address_rows(chain, blocks, roles)),
+        ]
         for each, per_block in zip(self._derived, implied, strict=True):
             tables.append((each.table, each.columns, [row for found in per_block for row in found.rows]))
         for table, columns, records in tables:
             await conn.copy_records_to_table(table, schema_name="chain", columns=columns, records=records)
+        new = self._new_tokens(found.tokens for per_block in implied for found in per_block)
+        if new:
+            await tokens.note_seen(conn, chain, new, blocks[0].number)
+        return new
+
+    def _new_tokens(self, moved: Iterable[Mapping[bytes, int]]) -> dict[bytes, int]:
+        new: dict[bytes, int] = {}
+        for standards in moved:
+            for address, standard in standards.items():
+                if standard > max(self._tokens.get(address, 0), new.get(address, 0)):
+                    new[address] = standard
+        return new
+
+    def _remember(self, noted: Mapping[bytes, int]) -> None:
+        """Spare the next blocks the look at tokens that are noted; a committed note is never taken back."""
+        if len(self._tokens) + len(noted) > MAX_KNOWN_TOKENS:
+            self._tokens.clear()
+        self._tokens.update(noted)
 
     async def _check_above(self, conn: Connection, last: Block, *, anchored: bool) -> None:
         above = await conn.fetchrow(SQL_REF_AT, self._chain, last.number + 1)
@@ -276,6 +296,7 @@ class PgStore:
         await conn.execute(SQL_DELETE_HASHES, *span, [copy.hash_key(row["hash"]) for row in rows])
         for each in self._derived:
             await conn.execute(each.sql_delete, *span)
+        await tokens.forget(conn, *span)
         await conn.execute(SQL_DELETE_TRANSACTIONS, *span)
         await conn.execute(SQL_DELETE_BLOCKS, *span)
         await conn.execute(SQL_UNCOVER_ALL, self._chain, above + 1, last)

@@ -1,6 +1,7 @@
 """What readers ask of the chain tables. Only covered blocks have rows, so a row that is found counts."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +13,9 @@ import asyncpg
 from core.errors import StoreUnavailable
 from core.store.copy import hash_key
 from core.store.pool import Connection, Pool, translated
-from core.types import BlockRange, joined
+from core.types import BlockRange, TokenStandard, TokenTransfer, joined
+
+MAX_BLOCK_NUMBER: Final = 2**63 - 2
 
 SQL_CHAINS: Final = "select chain_id, name from chain.chain order by name"
 SQL_LAG: Final = """
@@ -52,6 +55,21 @@ SQL_TRANSACTIONS: Final = """
         and (t.block_number, t.tx_index) in (select * from unnest($2::bigint[], $3::integer[]))
     order by t.block_number desc, t.tx_index desc
 """
+SQL_TRANSFERS: Final = """
+    select block_number, tx_index, log_index, position, standard, token, sender, recipient, amount, token_id
+    from chain.token_transfer
+    where chain_id = $1
+        and block_number = any($2::bigint[])
+        and (block_number, tx_index) in (select * from unnest($2::bigint[], $3::integer[]))
+    order by block_number, log_index, position
+"""
+SQL_TOKENS: Final = """
+    select address, block_number, symbol, name, decimals
+    from chain.token
+    where chain_id = $1 and address = any($2::bytea[])
+    order by address, block_number
+"""
+SQL_STANDARD_OF: Final = "select standard from chain.token_seen where chain_id = $1 and address = $2"
 SQL_ADDRESS_COUNT: Final = """
     select count(*) from chain.address_transaction where chain_id = $1 and address = $2
 """
@@ -98,6 +116,24 @@ class StoredBlock:
     tx_hashes: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class StoredToken:
+    """What is known of a token: nothing but its address until its metadata has been read."""
+
+    address: bytes
+    symbol: str | None = None
+    name: str | None = None
+    decimals: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTransfer:
+    """A token transfer with what its token said of itself at the time."""
+
+    transfer: TokenTransfer
+    token: StoredToken
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredTx:
     """A transaction with its receipt and its block's time. Prices are wei a gas; `status` None is unknown."""
@@ -117,6 +153,7 @@ class StoredTx:
     effective_gas_price: int | None
     status: int | None
     block_time: datetime
+    transfers: tuple[StoredTransfer, ...] = ()
 
     @property
     def paid_gas_price(self) -> int:
@@ -178,13 +215,36 @@ class Reader:
                 places = await conn.fetch(SQL_ADDRESS_PAGE, self._chain, address, limit, offset)
                 return TxPage(await self._at(conn, places), total)
 
+    async def token(self, address: bytes) -> StoredToken | None:
+        """Return what is known of a token now; None if no transfer of it was ever stored."""
+        with translated():
+            async with self._snapshot() as conn:
+                if await conn.fetchval(SQL_STANDARD_OF, self._chain, address) is None:
+                    return None
+                versions = await self._tokens(conn, [address])
+                return _at_block(versions[address], address, MAX_BLOCK_NUMBER)
+
     async def _at(self, conn: Connection, places: Sequence[asyncpg.Record]) -> tuple[StoredTx, ...]:
         if not places:
             return ()
         numbers = [row["block_number"] for row in places]
         indexes = [row["tx_index"] for row in places]
         rows = await conn.fetch(SQL_TRANSACTIONS, self._chain, numbers, indexes)
-        return tuple(_stored_tx(row) for row in rows)
+        moved = await conn.fetch(SQL_TRANSFERS, self._chain, numbers, indexes)
+        tokens = await self._tokens(conn, {row["token"] for row in moved})
+        transfers: dict[tuple[int, int], list[StoredTransfer]] = defaultdict(list)
+        for row in moved:
+            found = _at_block(tokens.get(row["token"], ()), row["token"], row["block_number"])
+            transfers[row["block_number"], row["tx_index"]].append(StoredTransfer(_transfer(row), found))
+        return tuple(_stored_tx(row, transfers[row["block_number"], row["tx_index"]]) for row in rows)
+
+    async def _tokens(self, conn: Connection, addresses: Collection[bytes]) -> dict[bytes, list[asyncpg.Record]]:
+        """Return all versions of each token, oldest first."""
+        versions: dict[bytes, list[asyncpg.Record]] = defaultdict(list)
+        if addresses:
+            for row in await conn.fetch(SQL_TOKENS, self._chain, list(addresses)):
+                versions[row["address"]].append(row)
+        return versions
 
     @asynccontextmanager
     async def _snapshot(self) -> AsyncIterator[Connection]:
@@ -207,7 +267,32 @@ async def chains(pool: Pool) -> dict[str, int]:
     return {row["name"]: row["chain_id"] for row in rows}
 
 
-def _stored_tx(row: asyncpg.Record) -> StoredTx:
+def _at_block(versions: Sequence[asyncpg.Record], address: bytes, number: int) -> StoredToken:
+    """Return the newest version that is not newer than block `number`, else the oldest there is.
+
+    Metadata is read when a token is first seen at the head; what history says of it before that was not asked.
+    """
+    if not versions:
+        return StoredToken(address)
+    row = next((v for v in reversed(versions) if v["block_number"] <= number), versions[0])
+    return StoredToken(address, row["symbol"], row["name"], row["decimals"])
+
+
+def _transfer(row: asyncpg.Record) -> TokenTransfer:
+    return TokenTransfer(
+        tx_index=row["tx_index"],
+        log_index=row["log_index"],
+        position=row["position"],
+        standard=TokenStandard(row["standard"]),
+        token=row["token"],
+        sender=row["sender"],
+        recipient=row["recipient"],
+        amount=int(row["amount"]),
+        token_id=_int_or_none(row["token_id"]),
+    )
+
+
+def _stored_tx(row: asyncpg.Record, transfers: Sequence[StoredTransfer]) -> StoredTx:
     return StoredTx(
         block_number=row["block_number"],
         tx_index=row["tx_index"],
@@ -224,6 +309,7 @@ def _stored_tx(row: asyncpg.Record) -> StoredTx:
         effective_gas_price=_int_or_none(row["effective_gas_price"]),
         status=row["status"],
         block_time=row["block_time"],
+        transfers=tuple(transfers),
     )
 
 

@@ -209,6 +209,31 @@ CREATE TABLE chain.reorg (
 
 COMMENT ON TABLE chain.reorg IS 'One row per rewind: blocks above the ancestor up to the orphan were replaced.';
 
+CREATE TABLE chain.token (
+    chain_id bigint NOT NULL,
+    address bytea NOT NULL,
+    block_number bigint NOT NULL,
+    block_hash bytea NOT NULL,
+    symbol text,
+    name text,
+    decimals smallint,
+    read_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE chain.token IS 'What a token said of itself at a block; a change adds a version.';
+
+COMMENT ON COLUMN chain.token.decimals IS 'Null where the contract has none, or one that no amount can have (over 77).';
+
+CREATE TABLE chain.token_seen (
+    chain_id bigint NOT NULL,
+    address bytea NOT NULL,
+    standard smallint NOT NULL,
+    first_block bigint NOT NULL,
+    read_at timestamp with time zone
+);
+
+COMMENT ON TABLE chain.token_seen IS 'Contracts whose transfers were stored; read_at null waits for its metadata.';
+
 CREATE TABLE chain.token_transfer (
     chain_id bigint NOT NULL,
     block_number bigint NOT NULL,
@@ -310,6 +335,12 @@ ALTER TABLE ONLY chain.orphan_transaction
 ALTER TABLE ONLY chain.reorg
     ADD CONSTRAINT reorg_pkey PRIMARY KEY (chain_id, detected_at, orphan_hash);
 
+ALTER TABLE ONLY chain.token
+    ADD CONSTRAINT token_pkey PRIMARY KEY (chain_id, address, block_number);
+
+ALTER TABLE ONLY chain.token_seen
+    ADD CONSTRAINT token_seen_pkey PRIMARY KEY (chain_id, address);
+
 ALTER TABLE ONLY chain.token_transfer
     ADD CONSTRAINT token_transfer_pkey PRIMARY KEY (chain_id, block_number, log_index, "position");
 
@@ -318,6 +349,10 @@ ALTER TABLE ONLY chain.transaction
 
 ALTER TABLE ONLY chain.tx_hash
     ADD CONSTRAINT tx_hash_pkey PRIMARY KEY (chain_id, hash_key, block_number, tx_index);
+
+CREATE INDEX token_by_block ON chain.token USING btree (chain_id, block_number);
+
+CREATE INDEX token_seen_unread ON chain.token_seen USING btree (chain_id, first_block) WHERE (read_at IS NULL);
 
 GRANT USAGE ON SCHEMA accounts TO chainworkd_api;
 
@@ -357,6 +392,12 @@ GRANT SELECT ON TABLE chain.orphan_transaction TO chainworkd_worker;
 
 GRANT SELECT ON TABLE chain.reorg TO chainworkd_api;
 GRANT SELECT ON TABLE chain.reorg TO chainworkd_worker;
+
+GRANT SELECT ON TABLE chain.token TO chainworkd_worker;
+GRANT SELECT ON TABLE chain.token TO chainworkd_api;
+
+GRANT SELECT ON TABLE chain.token_seen TO chainworkd_worker;
+GRANT SELECT ON TABLE chain.token_seen TO chainworkd_api;
 
 GRANT SELECT ON TABLE chain.token_transfer TO chainworkd_worker;
 GRANT SELECT ON TABLE chain.token_transfer TO chainworkd_api;

@@ -47,6 +47,7 @@ class TransferTable:
         """Return a row per transfer of the block; senders and recipients of tokens get their roles."""
         rows: list[Row] = []
         roles: list[tuple[int, bytes, Role]] = []
+        seen: dict[bytes, int] = {}
         for t in self._decoded(block):
             rows.append(
                 (chain_id, block.number, t.log_index, t.position, t.tx_index, int(t.standard), t.token, t.sender,
@@ -54,7 +55,8 @@ class TransferTable:
             )  # fmt: skip
             roles.append((t.tx_index, t.sender, Role.SENT_TOKENS))
             roles.append((t.tx_index, t.recipient, Role.RECEIVED_TOKENS))
-        return Implied(rows, roles)
+            seen[t.token] = max(seen.get(t.token, 0), int(t.standard))
+        return Implied(rows, roles, seen)
 
     def _decoded(self, block: Block) -> Iterator[TokenTransfer]:
         for tx in block.txs:
