@@ -260,11 +260,22 @@ def _credentials(env: Mapping[str, str]) -> dict[str, Any]:
         return result
     for file in sorted(Path(folder).glob(f"{PREFIX.lower()}*")):
         keys = file.name.removeprefix(PREFIX.lower()).split("__")
-        value: Any = file.read_text().strip()
+        value: Any = _secret(file)
         for key in reversed(keys):
             value = {key: value}
         result = deep_merge(result, value)
     return result
+
+
+def _secret(file: Path) -> str:
+    try:
+        value = file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadConfig(f"credential {file.name}: not readable as text ({type(error).__name__})") from None
+    if not value:
+        # An empty database URL would silently mean the embedded server.
+        raise BadConfig(f"credential {file.name}: the file is empty")
+    return value
 
 
 def _shortcuts(env: Mapping[str, str], merged: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,11 +13,11 @@ import uvloop
 
 from core import log as logs
 from core import settings as settings_of
-from core.errors import ChainworkdError
+from core.errors import BadConfig, ChainworkdError
 from core.service import exit_code, first_of, stopping_on_signals
 from core.settings import Settings
 from daemon import check, commands, demo, family, run
-from daemon.roles import ROLES
+from daemon.roles import NOT_YET, ROLES
 
 log = logging.getLogger("daemon")
 
@@ -75,7 +75,9 @@ def _run_grammar(into: Any) -> None:
         into, "run", "follow the configured chains and serve them, or run one role alone",
         "CHAINWORKD_RPC_URL=https://… CHAINWORKD_BACKFILL=18000000.. chainworkd run", _run,
     )  # fmt: skip
-    made.add_argument("role", nargs="?", choices=ROLES, help="one role for a process of its own (systemd); none: all")
+    made.add_argument(
+        "role", nargs="?", choices=(*ROLES, *NOT_YET), help="one role for a process of its own (systemd); none: all"
+    )
 
 
 def _local_grammar(into: Any) -> None:
@@ -90,12 +92,26 @@ def _database_grammar(into: Any) -> None:
     _add(into, "check", "verify settings, database and nodes before running", "chainworkd check", check.run)
     made = _add(into, "migrate", "bring the database's schema up to date", "chainworkd migrate", commands.migrate)
     made.add_argument("--status", action="store_true", help="only say what is applied and what is pending")
+    made.add_argument(
+        "--wait", type=_seconds, default=60.0, metavar="SECONDS",
+        help="how long to wait for the database, and for another process that migrates it; 60 if not given",
+    )  # fmt: skip
     made = _add(into, "status", "say what is indexed and how far behind it is", "chainworkd status", commands.status)
     made.add_argument("--json", action="store_true", help="as JSON")
 
 
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise ValueError("not a number of seconds above 0")
+    return value
+
+
 def _token_grammar(into: Any) -> None:
-    token = into.add_parser("token", help="create, list and revoke API tokens")
+    token = into.add_parser(
+        "token", help="create, list and revoke API tokens", description="Create, list and revoke API tokens.",
+        epilog="example:\n  chainworkd token create --label ci", formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     actions = token.add_subparsers(dest="action", required=True, metavar="ACTION")
     made = _add(
         actions, "create", "create a token and print it once", "chainworkd token create --label ci --days 30",
@@ -163,6 +179,8 @@ def _until_stopped(work: Awaitable[int | None]) -> int:
 async def _run(settings: Settings, arguments: argparse.Namespace) -> int | None:
     if arguments.role is None:
         await run.run_all(settings)
+    elif arguments.role in NOT_YET:
+        raise BadConfig(f"run {arguments.role}: this version has no {arguments.role} service; do not enable its unit")
     else:
         await run.run_role(arguments.role, settings)
     return None

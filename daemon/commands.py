@@ -30,7 +30,7 @@ async def migrate(settings: Settings, arguments: argparse.Namespace) -> int | No
     """Apply what is pending, or only say it."""
     async with existing_database(settings, start=True) as url:
         if not arguments.status:
-            applied = await migrations.migrate(url, MIGRATIONS)
+            applied = await migrations.migrate(url, MIGRATIONS, wait_s=arguments.wait)
             say("\n".join(f"applied {name}" for name in applied) or "nothing to apply")
             return None
         found = await migrations.status(url, MIGRATIONS)

@@ -22,6 +22,8 @@ from daemon.chains import Build, ChainServices, backfill_services, head_services
 
 Role = Literal["indexer", "backfill", "api"]
 ROLES: Final[tuple[Role, ...]] = ("indexer", "backfill", "api")
+# systemd units and database roles exist for these; the services arrive with droids and payments.
+NOT_YET: Final = ("worker", "sender")
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -53,10 +55,17 @@ def bind(settings: Settings, role: Role) -> Sockets:
         raise
 
 
+def require_chains(settings: Settings) -> None:
+    """Raise BadConfig if there is nothing to follow: before a server is started for it."""
+    if not settings.chains:
+        raise BadConfig("chains: none is configured; set CHAINWORKD_RPC_URL or add [chains.<name>] with http")
+
+
 @asynccontextmanager
-async def services_of(role: Role, settings: Settings, url: str, sockets: Sockets) -> AsyncIterator[Sequence[Service]]:
-    """Build the services of one process on a pool that may do what the role may."""
-    metrics = Metrics()
+async def services_of(
+    role: Role, settings: Settings, url: str, sockets: Sockets, metrics: Metrics
+) -> AsyncIterator[Sequence[Service]]:
+    """Build the services of one process on a pool that may do what the role may; `metrics` is what it exports."""
     if role == "api":
         timeout = settings.database.statement_timeout_s
         size = settings.database.api_connections
@@ -65,8 +74,7 @@ async def services_of(role: Role, settings: Settings, url: str, sockets: Sockets
         return
     async with open_pool(url, role="chainworkd_indexer", size=settings.database.indexer_connections) as pool:
         build: Build = head_services if role == "indexer" else backfill_services
-        if not settings.chains:
-            raise BadConfig("chains: none is configured; set CHAINWORKD_RPC_URL or add [chains.<name>] with http")
+        require_chains(settings)
         chains = [
             ChainServices(name, chain, pool, metrics, build, tokens=role == "backfill", on_start=systemd.ready)
             for name, chain in settings.chains.items()

@@ -15,7 +15,7 @@ from core.settings import Settings
 from core.store.embedded import EmbeddedPostgres
 from core.store.migrate import migrate, require_migrated
 from daemon.family import Child
-from daemon.roles import ROLES, Role, Sockets, bind, services_of
+from daemon.roles import ROLES, Role, Sockets, bind, require_chains, services_of
 from daemon.schema import MIGRATIONS
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ Extra = Callable[[House], Awaitable[Sequence[Service]]]
 
 async def run_all(settings: Settings, extra: Extra | None = None) -> None:
     """Run every role: the head here, backfill and API in children. `extra` adds services once the database is up."""
+    require_chains(settings)
     sockets: dict[Role, Sockets] = {}
     try:
         for role in ROLES:
@@ -54,29 +55,37 @@ async def run_all(settings: Settings, extra: Extra | None = None) -> None:
             await migrate(url, MIGRATIONS)
             house = House(settings, url, sockets)
             more = await extra(house) if extra is not None else ()
-            async with services_of("indexer", settings, url, sockets["indexer"]) as head:
+            metrics = Metrics()
+            async with services_of("indexer", settings, url, sockets["indexer"], metrics) as head:
                 children = [Child(role, settings, url, sockets[role]) for role in ("api", "backfill")]
-                await supervise([*head, *children, *more], Metrics())
+                await supervise([*head, *children, *more], metrics)
     finally:
         for bound in sockets.values():
             bound.close()
 
 
 async def run_role(role: Role, settings: Settings) -> None:
-    """Run one role alone, on a database that somebody else has migrated."""
-    async with database(settings) as url:
-        await require_migrated(url, MIGRATIONS)
-        sockets = bind(settings, role)
-        try:
-            await run_services(role, settings, url, sockets)
-        finally:
-            sockets.close()
+    """Run one role alone, on a server that it shares with the others and that somebody else has migrated."""
+    url = settings.database.url
+    if not url:
+        # Each process would start a server of its own, and the second one would fail on the first one's lock.
+        raise BadConfig(
+            f"database.url: not set, and `run {role}` never starts a server;"
+            " set CHAINWORKD_DATABASE__URL or the credential chainworkd_database__url (docs/runbook.md)"
+        )
+    await require_migrated(url, MIGRATIONS)
+    sockets = bind(settings, role)
+    try:
+        await run_services(role, settings, url, sockets)
+    finally:
+        sockets.close()
 
 
 async def run_services(role: Role, settings: Settings, url: str, sockets: Sockets, *more: Service) -> None:
     """Run the services of one role, and `more`, until one fails for good."""
-    async with services_of(role, settings, url, sockets) as services:
-        await supervise([*services, *more], Metrics())
+    metrics = Metrics()
+    async with services_of(role, settings, url, sockets, metrics) as services:
+        await supervise([*services, *more], metrics)
 
 
 @asynccontextmanager

@@ -115,6 +115,8 @@ async def _compare(connection: Connection, known: dict[str, str]) -> MigrationSt
     try:
         exists = await connection.fetchval(_SQL_TABLE, TABLE, timeout=_QUERY_S)
         rows = await connection.fetch(_SQL_APPLIED, timeout=_QUERY_S) if exists else []
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise BadConfig(f"reading the migrations: {error} (which roles a log-in needs: docs/runbook.md)") from error
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise StoreUnavailable(f"reading the migrations: {error or type(error).__name__}") from error
     versions = [str(row["version"]) for row in rows]

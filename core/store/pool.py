@@ -23,7 +23,8 @@ COMMAND_TIMEOUT_S: Final = 60.0
 
 # SQLSTATE classes and codes (PostgreSQL manual, appendix A) that pass by themselves.
 _PASSING: Final = ("08", "40", "53", "55", "57", "58", "25P03")
-_SET_UP: Final = ("28", "3D000", "3F000", "42501", "42P01", "42703", "42883")
+_DENIED: Final = "42501"
+_SET_UP: Final = ("28", "3D000", "3F000", _DENIED, "42P01", "42703", "42883")
 
 
 @asynccontextmanager
@@ -74,5 +75,6 @@ def _verdict(error: asyncpg.PostgresError) -> Exception:
     if state.startswith(_PASSING):
         return StoreUnavailable(f"database: {state} {error}")
     if state.startswith(_SET_UP):
-        return BadConfig(f"database: {state} {error} (is it migrated? run `chainworkd migrate`)")
+        hint = "log-in roles: docs/runbook.md" if state == _DENIED else "is it migrated? run `chainworkd migrate`"
+        return BadConfig(f"database: {state} {error} ({hint})")
     return error

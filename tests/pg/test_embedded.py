@@ -52,7 +52,11 @@ async def sql(url: str, query: str) -> object:
     try:
         return await connection.fetchval(query, timeout=10)
     finally:
-        await connection.close(timeout=10)
+        try:
+            await connection.close(timeout=10)
+        except OSError:
+            # A backend of a killed server ends after its answer, perhaps before our good-bye.
+            connection.terminate()
 
 
 @contextmanager

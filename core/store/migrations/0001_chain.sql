@@ -15,11 +15,16 @@ begin
         end;
     end loop;
     -- Whoever migrates hands the chain tables over to the indexer, and must be a member of it to do so.
-    if not pg_has_role(current_user, 'chainworkd_indexer', 'member') then
+    -- Whoever creates a role administers it, but that alone does not let it act as the role.
+    if not pg_has_role(current_user, 'chainworkd_indexer', 'set') then
         execute format('grant chainworkd_indexer to %I', current_user);
     end if;
 end
 $$;
+
+-- Every process compares the applied migrations with its own before it starts.
+grant select on public.chainworkd_migration
+    to chainworkd_indexer, chainworkd_worker, chainworkd_sender, chainworkd_api;
 
 -- The schema's owner is the indexer: it adds partitions as the chain grows.
 create schema chain authorization chainworkd_indexer;
