@@ -84,7 +84,7 @@ class ApiSettings(Part):
     host: str = "127.0.0.1"
     port: Port = 8080
     public_url: Annotated[str, AfterValidator(_http_url)] = ""
-    rate_limit: Annotated[str, Field(pattern=r"^([1-9][0-9]{0,6}/(second|minute|hour|day))?$")] = ""
+    rate_limit: Annotated[str, Field(pattern=r"^([1-9][0-9]{0,6}/(second|minute|hour|day))?$")] = "600/minute"
     cors_origins: tuple[str, ...] = ()
 
 
