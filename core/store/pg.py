@@ -248,6 +248,9 @@ class PgStore:
         new = self._new_tokens(found.tokens for per_block in implied for found in per_block)
         if new:
             await tokens.note_seen(conn, chain, new, blocks[0].number)
+        upgraded = {address for per_block in implied for found in per_block for address in found.upgraded}
+        if upgraded:
+            await tokens.ask_again(conn, chain, upgraded)
         return new
 
     def _new_tokens(self, moved: Iterable[Mapping[bytes, int]]) -> dict[bytes, int]:
