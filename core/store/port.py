@@ -59,7 +59,7 @@ class ChainStore(Protocol):
         """Archive and remove every block above `ancestor`, holes or not, and move the cursor from `cursor` to it.
 
         With no ancestor everything goes and the cursor is cleared. Raises CursorMoved when the cursor is not `cursor`,
-        SeamBroken when `ancestor` is not stored (any more).
+        SeamBroken when `ancestor` is not stored (any more), ValueError when it is not below `cursor`.
         """
         ...
 
