@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from core.errors import BadConfig, CursorMoved, SeamBroken, Transient, WrongChain
+from core.store.listing import Filter, Window
 from core.store.pg import PARTITION_BLOCKS, PgStore
 from core.store.pool import Pool, open_pool
 from core.store.reader import Reader
@@ -231,5 +232,5 @@ async def test_readers_see_the_transaction_of_a_stored_block(pool: Pool) -> None
     found = await reader.transaction(wanted.hash)
     assert found is not None
     assert (found.block_number, found.tx_index, found.sender) == (2, 1, wanted.sender)
-    assert (await reader.transactions_of(wanted.sender, limit=10, offset=0)).total == 3
+    assert (await reader.transactions(Filter(address=wanted.sender), Window(limit=10))).total == 3
     assert await reader.transaction(wanted.hash[:8] + bytes(24)) is None
