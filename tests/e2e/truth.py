@@ -3,6 +3,7 @@
 Nothing of core.rpc.wire or core.store.copy is used here: a fault in them must not be on both sides of a comparison.
 """
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -100,7 +101,7 @@ async def stored(connection: "asyncpg.Connection[asyncpg.Record]", chain_id: int
 
 
 async def differences(rpc: RpcClient, url: str, chain_id: int) -> tuple[list[str], dict[str, int]]:
-    """Compare everything stored of a chain with the node: what differs (nothing, if all is well), and how much there is.
+    """Compare everything stored of a chain with the node: what differs, and how many rows there are.
 
     Coverage must be one range without holes up to the cursor, and the cursor a block of the node's chain.
     """
@@ -118,9 +119,7 @@ async def differences(rpc: RpcClient, url: str, chain_id: int) -> tuple[list[str
     if not spans or cursor is None:
         return [f"coverage {spans}, cursor {cursor}"], found.counts
     faults = [
-        f"hole above {low['last']}"
-        for low, high in zip(spans, spans[1:], strict=False)
-        if low["last"] + 1 != high["first"]
+        f"hole above {low['last']}" for low, high in itertools.pairwise(spans) if low["last"] + 1 != high["first"]
     ]
     if spans[-1]["last"] != cursor["number"]:
         faults.append(f"coverage ends at {spans[-1]['last']}, cursor is {cursor['number']}")
