@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import pwd
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -48,13 +49,15 @@ class Daemon:
         env: Mapping[str, str],
         command: Sequence[str | Path] = (CHAINWORKD,),
         user: str | None = None,
+        cwd: Path | None = None,
     ) -> None:
-        self._log = folder / f"{'-'.join(a for a in arguments if a.isalpha()) or 'chainworkd'}.log"
+        name = "-".join(a for a in arguments if a.isalpha()) or "chainworkd"
+        self._log = folder / f"{name}.log"
         self._out = self._log.with_suffix(".out")
         self._argv = [*map(str, command), *arguments]
         self._env = dict(env)
         self._user = user
-        self._cwd = folder
+        self._cwd = cwd or folder
         self._from = 0
         self.process: asyncio.subprocess.Process | None = None
 
@@ -76,7 +79,7 @@ class Daemon:
         with self._log.open("ab") as log, self._out.open("wb") as out:
             self.process = await asyncio.create_subprocess_exec(
                 *self._argv, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=log, env=self._env, cwd=self._cwd,
-                start_new_session=True, user=self._user, extra_groups=() if self._user else None,
+                start_new_session=True, **({} if self._user is None else as_user(self._user)),
             )  # fmt: skip
 
     @property
@@ -118,7 +121,8 @@ class Daemon:
             assert found or self.running, f"ended with {self.code} before it said {message!r}:\n{self.text()[-3000:]}"
             return found[-1] if found else None
 
-        return await until(newest)
+        line: dict[str, Any] = await until(newest)
+        return line
 
     async def url(self, role: str = "api", face: str = "api") -> str:
         """Where a role listens: `face` is api or ops."""
@@ -150,6 +154,12 @@ class Daemon:
             self.process.kill()
             await self.process.wait()
             raise AssertionError(f"still running after {within_s:.0f} s:\n{self.text()[-3000:]}") from None
+
+
+def as_user(name: str) -> dict[str, Any]:
+    """What makes a subprocess run as this account alone."""
+    account = pwd.getpwnam(name)
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": ()}
 
 
 async def run(folder: Path, *arguments: str, env: Mapping[str, str], within_s: float = 60.0) -> tuple[int, str, str]:

@@ -3,18 +3,14 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
-
-Found = TypeVar("Found")
+from collections.abc import Callable
+from typing import Any
 
 PATIENCE_S = 60.0
 
 
-async def until(
-    ask: Callable[[], Awaitable[Found | None] | Found | None], *, within_s: float = PATIENCE_S, pause_s: float = 0.05
-) -> Found:
-    """Return the first answer of `ask` that is true; fail with the last one when none comes in time."""
+async def until(ask: Callable[[], Any], *, within_s: float = PATIENCE_S, pause_s: float = 0.05) -> Any:
+    """Return the first answer of `ask`, plain or awaited, that is true; fail when none comes in time."""
     deadline = time.monotonic() + within_s
     while True:
         answer = ask()
