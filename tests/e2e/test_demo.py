@@ -120,6 +120,25 @@ async def test_every_printed_line_works_and_a_second_start_goes_on(folder: Path)
         assert await demo.ended(within_s=15) == 130
 
 
+async def test_what_is_printed_works_although_the_node_has_lost_its_newest_blocks(folder: Path) -> None:
+    chain, before = folder / "demo" / "chain", folder / "before"
+    demo = Daemon(folder, "demo", "--data-dir", str(folder / "demo"), env=newcomer(folder))
+    async with demo:
+        _, height = token_and_height(await greeting(demo))
+        assert await demo.stop(signal.SIGINT) == 130
+        await asyncio.to_thread(shutil.copytree, chain, before)
+
+        await demo.start()
+        await until(lambda: [line for line in demo.lines("advanced") if line["last"] >= height + 4])
+        assert await demo.stop(signal.SIGINT) == 130
+        await asyncio.to_thread(shutil.rmtree, chain)
+        await asyncio.to_thread(shutil.copytree, before, chain)
+
+        await demo.start()
+        await assert_what_is_printed_works(await greeting(demo))
+        assert demo.lines("rewound")
+
+
 def python_for(user: str) -> str:
     """An interpreter of our version that `user` can start with our packages; skips where there is none."""
     for candidate in (sys.executable, f"/usr/bin/python{sys.version_info[0]}.{sys.version_info[1]}"):
