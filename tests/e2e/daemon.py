@@ -137,6 +137,11 @@ class Daemon:
     def code(self) -> int | None:
         return None if self.process is None else self.process.returncode
 
+    def interrupt(self) -> None:
+        """Send SIGINT to the process and its group, as a terminal's Ctrl-C does."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGINT)
+
     async def stop(self, by: signal.Signals = signal.SIGTERM, *, within_s: float = STOP_S) -> int:
         """Send the signal, wait for the end of the process and return its exit code."""
         assert self.process is not None, "not started"

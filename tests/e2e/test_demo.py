@@ -107,7 +107,7 @@ async def test_every_printed_line_works_and_a_second_start_goes_on(folder: Path)
         family = descendants(demo.pid)
         assert len(family) > 4
 
-        os.killpg(demo.pid, signal.SIGINT)  # as a terminal's Ctrl-C does
+        demo.interrupt()
         assert await demo.ended(within_s=15) == 130
         await until(lambda: not alive(family), within_s=5)
         assert "Traceback" not in demo.text()
@@ -116,7 +116,7 @@ async def test_every_printed_line_works_and_a_second_start_goes_on(folder: Path)
         token, height = token_and_height(text)
         token_after, height_after = token_and_height(await greeting(demo))
         assert (token_after, height_after >= height) == (token, True)
-        os.killpg(demo.pid, signal.SIGINT)
+        demo.interrupt()
         assert await demo.ended(within_s=15) == 130
 
 

@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
-
 from core.rpc.client import RpcClient
 from devnet.artifacts import Artifacts
 from devnet.town import Devnet
@@ -133,3 +131,16 @@ async def test_a_second_daemon_on_one_data_directory_is_refused(folder: Path, to
         assert code == 78
         assert f"in use by pid {daemon.pid}" in err
         assert daemon.running
+
+
+async def test_an_interrupt_at_any_moment_of_the_start_ends_everything_without_a_traceback(folder: Path) -> None:
+    env = environment(folder, RPC_URL="http://127.0.0.1:9")
+    for after_s in (0.2, 0.5, 0.9, 1.4, 2.0):
+        async with Daemon(folder, "run", env=env) as daemon:
+            await asyncio.sleep(after_s)  # the moment is the case
+            family = descendants(daemon.pid)
+            daemon.interrupt()
+            daemon.interrupt()
+            assert await daemon.ended() in {130, -signal.SIGINT}
+            assert "Traceback" not in daemon.text()
+            await until(lambda: not alive(family), within_s=5)  # noqa: B023 - awaited here
