@@ -29,6 +29,8 @@ TARGETS = ("parent", "api", "backfill", "postgres")
 CRASHED_EXITS = {1, -signal.SIGKILL}
 LULL_S = (0.0, 1.5)  # between the daemon's being back and the next kill: some hit its start, some its work
 HISTORY = 120  # blocks there before the first start, for backfill to work on
+EARLY_SHARE = 0.25  # of restarts that are killed again before the daemon is back
+EARLY_S = (0.0, 3.0)
 REORG_SHARE = 0.3
 SETTLE_S = 120.0
 
@@ -82,7 +84,6 @@ class Campaign:
         await asyncio.sleep(self._chance.uniform(*LULL_S))
         pid = await self._pid(target)
         started = time.monotonic()
-        self.early += not self.daemon.lines("advanced")
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         self.kills[target] += 1
@@ -91,10 +92,24 @@ class Campaign:
             if code not in CRASHED_EXITS:
                 self.faults.append(f"{target} was killed: exit code {code}")
             await self.start()
+            while self._chance.random() < EARLY_SHARE:
+                await self._kill_early()
             await self.daemon.logged("advanced")
         else:
             await until(lambda: self._replaced(target, pid))
         self.recovery_s[target].append(round(time.monotonic() - started, 2))
+
+    async def _kill_early(self) -> None:
+        """Kill the parent, or the database if it is there already, somewhere in the start."""
+        await asyncio.sleep(self._chance.uniform(*EARLY_S))
+        server = self.daemon.lines("database is up")
+        pid = int(server[-1]["pid"]) if server and self._chance.random() < 0.5 else self.daemon.pid
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        self.early += 1
+        if await self.daemon.ended(within_s=30) not in CRASHED_EXITS:
+            self.faults.append(f"pid {pid} was killed at the start: exit code {self.daemon.code}")
+        await self.start()
 
     async def start(self) -> None:
         await self.daemon.start()
