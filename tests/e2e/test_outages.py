@@ -2,9 +2,11 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from core.rpc.client import RpcClient
 from devnet.artifacts import Artifacts
@@ -99,6 +101,17 @@ async def _speaks(client: Client, metrics: str, rpc: RpcClient, more_than: float
     return await _announced(client, metrics) > more_than
 
 
+@contextmanager
+def half_a_request(url: str) -> Iterator[None]:
+    """A client that never finishes what it asks."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    with socket.create_connection((parts.hostname, parts.port)) as connection:
+        connection.sendall(b"GET /api/v1/health HTTP/1.1\r\nhost: x\r\n")
+        yield
+
+
 async def test_a_stop_ends_every_process_and_the_next_start_goes_on_where_it_was(
     folder: Path, town: Devnet, rpc: RpcClient
 ) -> None:
@@ -111,7 +124,8 @@ async def test_a_stop_ends_every_process_and_the_next_start_goes_on_where_it_was
         family = descendants(daemon.pid)
         assert {await daemon.child("api"), await daemon.child("backfill")} < family
 
-        assert await daemon.stop(signal.SIGTERM) == 0
+        with half_a_request(await daemon.url()), half_a_request(await daemon.url("indexer", "ops")):
+            assert await daemon.stop(signal.SIGTERM) == 0
         await until(lambda: not alive(family), within_s=5)
 
         await steps(town, 2)

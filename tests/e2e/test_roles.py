@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 from core.rpc.client import RpcClient
+from core.store.embedded import EmbeddedPostgres
+from core.store.schema import THROW_AWAY
 from devnet.town import Devnet
 from tests.e2e.client import Client
 from tests.e2e.daemon import Daemon, environment, run
@@ -84,3 +86,55 @@ async def test_the_api_outlives_the_indexer_and_says_that_it_is_stale(
 
 async def _is_stale(client: Client) -> bool:
     return bool((await client.ok("/api/v1/health"))["status"] == "stale")
+
+
+async def test_the_daemon_outlives_a_restart_of_its_database(folder: Path, town: Devnet, rpc: RpcClient) -> None:
+    server = EmbeddedPostgres(folder / "external", settings=THROW_AWAY)
+    await server.start()
+    try:
+        url = server.url()
+        env = environment(folder, RPC_URL=town.http_url, WS_URL=town.ws_url, BACKFILL="0..", DATABASE__URL=url)
+        async with Daemon(folder, "run", env=env) as daemon:
+            await daemon.logged("filled", first=0)
+            async with client_of(daemon, folder, env) as client:
+                await client.serves(*await head_of(rpc))
+                await server.stop()
+                assert (await client.status("/api/v1/health", 503))["code"] == "503"
+                await steps(town, 2)
+                await client.status(await daemon.url("api", "ops") + "/readyz", 503)
+                assert (await client.get(await daemon.url("indexer", "ops") + "/livez"))[0] == 200
+                await server.start()
+                assert server.url() == url
+                await client.serves(*await head_of(rpc))
+                await client.status(await daemon.url("api", "ops") + "/readyz", 200)
+                assert daemon.running
+            assert (await differences(rpc, url, CHAIN))[0] == []
+    finally:
+        await server.stop()
+
+
+async def test_two_daemons_on_one_database_hinder_each_other_without_harm(
+    folder: Path, town: Devnet, rpc: RpcClient, database_url: str
+) -> None:
+    env = environment(folder, RPC_URL=town.http_url, WS_URL=town.ws_url, BACKFILL="0..", DATABASE__URL=database_url)
+    env["CHAINWORKD_DEFAULTS__CHUNK_BLOCKS"] = "2"
+    await steps(town, 4)
+    (folder / "other").mkdir()
+    async with Daemon(folder, "run", env=env) as one, Daemon(folder / "other", "run", env=env) as two:
+        await one.logged("following")
+        await two.logged("following")
+        for depth in (1, 2, 4):
+            await steps(town, 4)
+            await rpc.call("anvil_reorg", depth, [])
+        await steps(town, 2)
+        async with client_of(two, folder, env) as client:
+            await client.serves(*await head_of(rpc))
+            await until(lambda: _is_whole(client))
+        assert one.running
+        assert two.running
+    assert (await differences(rpc, database_url, CHAIN))[0] == []
+
+
+async def _is_whole(client: Client) -> bool:
+    (chain,) = (await client.ok("/status.json"))["chains"]
+    return bool(chain["coverage"] == [[0, chain["chain_tip_block"]]])
