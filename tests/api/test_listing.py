@@ -211,8 +211,8 @@ class Moving:
             number = len(self._blocks) + len(new)
             txs = [make.tx(f"{id(self)}-{self._made}-{i}") for i in range(self._dice.randrange(4))]
             above = make.block(number, txs, fork=f"{id(self)}-{self._made}")
-            below = (new or self._blocks)[-1:] or [None]
-            new.append(above if below[0] is None else replace(above, parent_hash=below[0].hash))
+            below = (new or self._blocks)[-1:]
+            new.append(replace(above, parent_hash=below[0].hash) if below else above)
         await self._store.commit(new, after=after)
         self._blocks += new
 
