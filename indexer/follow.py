@@ -116,7 +116,12 @@ class Follower:
             return Step("wait", None, None)
         await self._source.verify()
         head = await self._source.head()
-        covered = [span for span in await self._store.coverage() if span.first <= cursor.number]
+        # Another writer may have gone on since the cursor was read: what is above it is not ours to look at.
+        covered = [
+            BlockRange(span.first, min(span.last, cursor.number))
+            for span in await self._store.coverage()
+            if span.first <= cursor.number
+        ]
         common = max((min(span.last, head.ref.number) for span in covered if span.first <= head.ref.number), default=-1)
         ancestor = await common_ancestor(self._source, self._store, covered, head.ref.number)
         if common == (ancestor.number if ancestor else -1):

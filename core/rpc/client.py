@@ -19,6 +19,7 @@ JSON: Final = "application/json"
 MAX_BODY_BYTES: Final = 256 * 1024 * 1024  # 50 full mainnet blocks with receipts are about 60 MB
 KEY_CHARACTERS: Final = 8  # a shorter part of a path or query is a name such as "v3" or "rpc"
 RETRY_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError)  # msgspec lets text that is not UTF-8 through as it came
 
 Call = tuple[str, Sequence[object]]
 
@@ -93,15 +94,19 @@ class RpcClient:
             self._session = None
 
     async def call(self, method: str, *params: object) -> Any:
-        """Return the decoded result of one call. Raises RpcRefused or RpcUnavailable."""
-        return msgspec.json.decode(await self.raw(method, *params))
+        """Return the decoded result of one call. Raises RpcRefused, RpcUnavailable or BadAnswer."""
+        raw = await self.raw(method, *params)
+        try:
+            return msgspec.json.decode(raw)
+        except UNREADABLE as error:
+            raise BadAnswer(f"{self.host}: {method}: {error}") from None
 
     async def raw(self, method: str, *params: object) -> msgspec.Raw:
         """Return the undecoded result of one call. Raises RpcRefused or RpcUnavailable."""
         body = msgspec.json.encode({"jsonrpc": "2.0", "id": 0, "method": method, "params": params})
         try:
             reply = _reply.decode(await self._post(body))
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise BadAnswer(f"{self.host}: {method}: not a JSON-RPC reply: {error}") from error
         return self._result(method, reply)
 
@@ -126,7 +131,7 @@ class RpcClient:
         try:
             # A node that refuses the batch as a whole answers with one object instead of a list.
             replies = _replies.decode(data) if data[:64].lstrip()[:1] == b"[" else [_reply.decode(data)]
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise BadAnswer(f"{self.host}: batch of {len(calls)}: not a JSON-RPC reply: {error}") from error
         return self._in_order(calls, replies)
 

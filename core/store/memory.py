@@ -88,9 +88,9 @@ class MemoryStore:
     async def rewind(self, cursor: BlockRef, ancestor: BlockRef | None, *, reason: str) -> None:
         """Archive and remove every block above `ancestor` and move the cursor from `cursor` to it."""
         above = -1 if ancestor is None else ancestor.number
-        orphans = BlockRange(above + 1, cursor.number)
         if self._cursor != cursor:
             raise CursorMoved(f"cursor is {self._cursor}, expected {cursor}")
+        orphans = BlockRange(above + 1, cursor.number)
         if ancestor is not None and await self.ref_at(ancestor.number) != ancestor:
             raise SeamBroken(f"block {ancestor} is not stored any more")
         self._remove(above, orphans.last, reason)

@@ -200,10 +200,10 @@ class PgStore:
     async def rewind(self, cursor: BlockRef, ancestor: BlockRef | None, *, reason: str) -> None:
         """Archive and remove the blocks above `ancestor` and move the cursor from `cursor` to it."""
         above = -1 if ancestor is None else ancestor.number
-        orphans = BlockRange(above + 1, cursor.number)
         async with self._transaction() as conn:
             await conn.execute(SQL_REWIND_LOCK, self._chain)
             await self._move_cursor(conn, cursor, ancestor)
+            orphans = BlockRange(above + 1, cursor.number)
             if ancestor is not None and await self._hash_at(conn, ancestor.number) != ancestor.hash:
                 raise SeamBroken(f"block {ancestor} is not stored any more")
             await self._remove(conn, None if ancestor is None else ancestor.hash, orphans, cursor.hash, reason)

@@ -25,6 +25,7 @@ ONCE_DIVERGED = {
     629: "a range was discarded that a rewind had already taken away in part",
     881: "a discard cut the cursor's own range",
     887: "a range was discarded that another backfill had discarded already",
+    10707: "an ancestor was found above the cursor, where another follower had gone on meanwhile",
 }
 
 
