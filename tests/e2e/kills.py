@@ -27,10 +27,10 @@ from tests.e2e.waiting import until
 
 TARGETS = ("parent", "api", "backfill", "postgres")
 CRASHED_EXITS = {1, -signal.SIGKILL}
-LULL_S = (0.0, 1.5)  # between the daemon's being back and the next kill: some hit its start, some its work
-HISTORY = 120  # blocks there before the first start, for backfill to work on
-EARLY_SHARE = 0.25  # of restarts that are killed again before the daemon is back
-EARLY_S = (0.0, 3.0)
+LULL_S = (0.0, 0.8)  # between the daemon's being back and the next kill: some hit its start, some its work
+HISTORY = 100  # blocks there before the first start, for backfill to work on
+EARLY_SHARE = 0.15  # of restarts that are killed again before the daemon is back
+EARLY_S = (0.0, 2.5)
 REORG_SHARE = 0.3
 SETTLE_S = 120.0
 
