@@ -33,6 +33,7 @@ RPC_CHAIN: Final = "node"  # what the chain of CHAINWORKD_RPC_URL is called when
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 Port = Annotated[int, Field(ge=0, le=65_535)]
+AddressText = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -139,6 +140,8 @@ class ChainDefaults(Part):
     max_blocks: Annotated[int, Field(ge=1, le=10_000)] = 20
     jump_blocks: Annotated[int, Field(ge=1)] = 1_000
     chunk_blocks: Annotated[int, Field(ge=1, le=10_000)] = 50
+    safe_depth: Annotated[int, Field(ge=0)] = 32
+    finalized_depth: Annotated[int, Field(ge=0)] = 96
     backfill: tuple[BlockSpan, ...] = ()
     logs: Literal["none", "watched", "all"] = "none"
 
@@ -149,7 +152,8 @@ class ChainSettings(ChainDefaults):
     chain_id: Annotated[int, Field(ge=0, lt=2**63)] = 0
     http: Annotated[str, AfterValidator(_http_url)] = ""
     ws: Annotated[str, AfterValidator(_ws_url)] = ""
-    watched: tuple[Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")], ...] = ()
+    watched: tuple[AddressText, ...] = ()
+    vaults: tuple[AddressText, ...] = ()
 
 
 class Settings(BaseSettings):

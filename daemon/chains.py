@@ -10,19 +10,25 @@ from core.metrics import ChainMetrics, Metrics
 from core.rpc import ws
 from core.rpc.caller import RpcCaller
 from core.rpc.client import RpcClient
+from core.rpc.finality import RpcFinality
+from core.rpc.logs import RpcLogs
 from core.rpc.source import RpcSource, chain_id
 from core.service import Service, supervise
 from core.settings import ChainSettings
 from core.store.derived import Derived
+from core.store.finality import PgFinality
 from core.store.pg import PgStore
 from core.store.pool import Pool
 from core.store.tokens import PgTokens
+from core.store.vaults import PgVaults
 from core.types import Block, Log
 from indexer.backfill import Backfill, WantedRange
-from indexer.decode.tables import LogTable, TransferTable
+from indexer.decode.tables import LogTable, TransferTable, VaultTable
+from indexer.finality import FinalityWatch
 from indexer.follow import Follower
 from indexer.head import HeadWatch
 from indexer.tokens import Tokens
+from indexer.vaults import VaultScan
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +38,8 @@ Build = Callable[["ChainServices", MeteredSource, MeteredStore, int], Sequence[S
 class ChainServices:
     """Connects to one chain's node, checks its identity, then supervises what `build` makes (a Service).
 
-    `tokens` adds the reader of token metadata, which belongs beside backfill: it asks a lot and hurries nobody.
+    `history` adds what belongs beside backfill, because it asks a lot and hurries nobody: the reader of token metadata
+    and the second look at vaults. Without it the finality of blocks is watched instead.
     """
 
     def __init__(
@@ -43,7 +50,7 @@ class ChainServices:
         metrics: Metrics,
         build: Build,
         *,
-        tokens: bool = False,
+        history: bool = False,
         on_start: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.name = f"chain.{name}"
@@ -52,7 +59,7 @@ class ChainServices:
         self.metrics = metrics
         self._pool = pool
         self._build = build
-        self._tokens = tokens
+        self._history = history
         self._on_start = on_start
 
     async def run(self) -> None:
@@ -69,11 +76,23 @@ class ChainServices:
             source = RpcSource(client, found, genesis_hash=genesis_hash, batch_blocks=self.chain.batch_blocks)
             log.info("following", extra={"chain": self.chain_name, "chain_id": found, "node": client.host})
             services = [*self._build(self, MeteredSource(source, meter), MeteredStore(store, meter), found)]
-            if self._tokens:
-                services.append(Tokens(RpcCaller(client), PgTokens(self._pool, found), name=self.chain_name))
+            services += self._behind(client, found) if self._history else await self._ahead(client, found)
             if self._on_start is not None:
                 await self._on_start()
             await supervise(services, self.metrics)
+
+    def _behind(self, client: RpcClient, found: int) -> Sequence[Service]:
+        vaults = PgVaults(self._pool, found)
+        return [
+            Tokens(RpcCaller(client), PgTokens(self._pool, found), name=self.chain_name),
+            VaultScan(RpcLogs(client), vaults, found, _addresses(self.chain.vaults), name=self.chain_name),
+        ]
+
+    async def _ahead(self, client: RpcClient, found: int) -> Sequence[Service]:
+        await PgVaults(self._pool, found).watch(_addresses(self.chain.vaults))
+        source = RpcFinality(client, safe_depth=self.chain.safe_depth, finalized_depth=self.chain.finalized_depth)
+        store = PgFinality(self._pool, found)
+        return [FinalityWatch(source, store, name=self.chain_name, poll_s=self.chain.poll_s * 2)]
 
     def _tables(self, meter: ChainMetrics) -> Sequence[Derived]:
         """Return the tables that this chain's blocks imply. A malformed log is counted and named, once, at debug."""
@@ -82,8 +101,8 @@ class ChainServices:
             meter.malformed()
             log.debug("malformed log", extra={"block": block.number, "log": event.index, "why": why})
 
-        watched = [bytes.fromhex(address[2:]) for address in self.chain.watched]
-        return [TransferTable(malformed), LogTable(self.chain.logs, watched)]
+        logs = LogTable(self.chain.logs, _addresses(self.chain.watched))
+        return [TransferTable(malformed), VaultTable(_addresses(self.chain.vaults), malformed), logs]
 
     async def _identify(self, client: RpcClient) -> int:
         found = await chain_id(client)
@@ -92,6 +111,10 @@ class ChainServices:
                 f"chains.{self.chain_name}: {client.host} serves chain {found}, configured is {self.chain.chain_id}"
             )
         return found
+
+
+def _addresses(texts: Sequence[str]) -> list[bytes]:
+    return [bytes.fromhex(text[2:]) for text in texts]
 
 
 def head_services(of: ChainServices, source: MeteredSource, store: MeteredStore, found: int) -> Sequence[Service]:

@@ -76,7 +76,7 @@ async def services_of(
         build: Build = head_services if role == "indexer" else backfill_services
         require_chains(settings)
         chains = [
-            ChainServices(name, chain, pool, metrics, build, tokens=role == "backfill", on_start=systemd.ready)
+            ChainServices(name, chain, pool, metrics, build, history=role == "backfill", on_start=systemd.ready)
             for name, chain in settings.chains.items()
         ]
         readiness = readiness_of(settings, pool)
