@@ -67,7 +67,7 @@ _CANONICAL: Final = f"""
             $11::text is null
             or ($11 = 'finalized' and d.block_number <= $4)
             or ($11 = 'confirmed' and d.block_number > $4 and d.block_number <= $3)
-            or ($11 = 'seen' and d.block_number > greatest($3, $4))
+            or ($11 = 'seen' and d.block_number > greatest($3::bigint, $4::bigint))
         )
 """
 # A log that was orphaned twice is shown once, and not at all if its block is back.
@@ -92,14 +92,14 @@ _COLUMNS: Final = """
     d.block_number, d.log_index, d.block_hash, d.tx_hash, d.block_time, d.vault, d.generation, d.account, d.token,
     d.resolver, d.amount, d.nonce
 """
-_STATED: Final = f"""
-    select {_COLUMNS}, null::timestamptz as orphaned_at, null::text as reason, null::bigint as ancestor,
+_JUDGED: Final = """
+    select {columns}, null::timestamptz as orphaned_at, null::text as reason, null::bigint as ancestor,
         case when d.block_number <= $4 then 'finalized' when d.block_number <= $3 then 'confirmed' else 'seen' end
             as state
-    {_CANONICAL}
+    {source}
 """
-_STATED_ORPHANED: Final = f"""
-    select {_COLUMNS}, d.detected_at as orphaned_at,
+_GONE: Final = """
+    select {columns}, d.detected_at as orphaned_at,
         (
             select r.reason from chain.reorg r
             where r.chain_id = $1 and r.detected_at = d.detected_at and r.orphan_number >= d.block_number
@@ -111,10 +111,10 @@ _STATED_ORPHANED: Final = f"""
             limit 1
         ) as ancestor,
         'orphaned' as state
-    {_ORPHANED}
-"""  # noqa: S608
+    {source}
+"""
 # An orphaned deposit met the implementation of its own fork: an upgrade orphaned with it, else one before the fork.
-_WITH_IMPLEMENTATION: Final = """
+_UPGRADED: Final = """
     select p.*, coalesce(
         (
             select u.implementation from chain.orphan_vault_event u
@@ -132,62 +132,68 @@ _WITH_IMPLEMENTATION: Final = """
             limit 1
         )
     ) as implementation
+    from (
+        {rows}
+    ) as p
 """
 # $12, $13, $14 the place after which to go on, $15 limit, $16 offset. Each half is cut before they are merged.
 _HALF: Final = """
-    (
-        {half}
-        and (
-            $12::bigint is null
-            or (d.block_number, d.log_index, substring(d.block_hash from 1 for 8))
-                {beyond} ($12, $13::integer, $14::bytea)
-        )
-        order by d.block_number {order}, d.log_index {order}, substring(d.block_hash from 1 for 8) {order}
-        limit $15::bigint + $16::bigint
+    {half}
+    and (
+        $12::bigint is null
+        or (d.block_number, d.log_index, substring(d.block_hash from 1 for 8))
+            {beyond} ($12, $13::integer, $14::bytea)
     )
+    order by d.block_number {order}, d.log_index {order}, substring(d.block_hash from 1 for 8) {order}
+    limit $15::bigint + $16::bigint
 """
-_PAGE: Final = (
-    _WITH_IMPLEMENTATION
-    + "from ( select * from ("
-    + _HALF.replace("{half}", _STATED)
-    + "union all"
-    + _HALF.replace("{half}", _STATED_ORPHANED)
-    + """
-        ) as m
-        order by m.block_number {order}, m.log_index {order}, substring(m.block_hash from 1 for 8) {order}
-        limit $15 offset $16
-    ) as p
-    order by p.block_number {order}, p.log_index {order}, substring(p.block_hash from 1 for 8) {order}
+_MERGED: Final = """
+    select * from (
+        ({canonical}) union all ({orphaned})
+    ) as m
+    order by m.block_number {order}, m.log_index {order}, substring(m.block_hash from 1 for 8) {order}
+    limit $15 offset $16
 """
-)
-# Statements are put together once, from literal pieces; values only ever travel as parameters.
-SQL_NEWEST: Final = _PAGE.format(order="desc", beyond="<")
-SQL_OLDEST: Final = _PAGE.format(order="asc", beyond=">")
-SQL_COUNT: Final = f"select (select count(*) {_CANONICAL}) + (select count(*) {_ORPHANED})"
-SQL_FOUND: Final = (
-    _WITH_IMPLEMENTATION
-    + f"""
-    from (
-        {_STATED} and d.block_number = $2 and d.log_index = $12 and substring(d.block_hash from 1 for 8) = $13
-        union all
-        {_STATED_ORPHANED} and d.block_number = $2 and d.log_index = $12
-            and substring(d.block_hash from 1 for 8) = $13
-    ) as p
+_AT: Final = """
+    {canonical} and d.block_number = $2 and d.log_index = $12 and substring(d.block_hash from 1 for 8) = $13
+    union all
+    {orphaned} and d.block_number = $2 and d.log_index = $12 and substring(d.block_hash from 1 for 8) = $13
 """
-)
-SQL_TOTALS: Final = f"""
+_COUNT: Final = "select (select count(*) {canonical}) + (select count(*) {orphaned})"
+_TOTALS: Final = """
     select d.resolver, d.token,
-        count(*) filter (where d.block_number > greatest($3, $4)) as seen_count,
-        coalesce(sum(d.amount) filter (where d.block_number > greatest($3, $4)), 0) as seen_amount,
+        count(*) filter (where d.block_number > greatest($3::bigint, $4::bigint)) as seen_count,
+        coalesce(sum(d.amount) filter (where d.block_number > greatest($3::bigint, $4::bigint)), 0) as seen_amount,
         count(*) filter (where d.block_number > $4 and d.block_number <= $3) as confirmed_count,
         coalesce(sum(d.amount) filter (where d.block_number > $4 and d.block_number <= $3), 0) as confirmed_amount,
         count(*) filter (where d.block_number <= $4) as finalized_count,
         coalesce(sum(d.amount) filter (where d.block_number <= $4), 0) as finalized_amount
-    {_CANONICAL} and d.generation = $12 and d.amount > 0
+    {source} and d.generation = $12 and d.amount > 0
     group by d.resolver, d.token
     order by count(*) desc, d.resolver, d.token
     limit $13
 """
+_ROWS: Final = {
+    "canonical": _JUDGED.format(columns=_COLUMNS, source=_CANONICAL),
+    "orphaned": _GONE.format(columns=_COLUMNS, source=_ORPHANED),
+}
+
+
+def _page(order: str, beyond: str) -> str:
+    halves = {name: _HALF.format(half=half, order=order, beyond=beyond) for name, half in _ROWS.items()}
+    return _UPGRADED.format(rows=_MERGED.format(**halves, order=order)) + _IN_ORDER.format(order=order)
+
+
+_IN_ORDER: Final = """
+    order by p.block_number {order}, p.log_index {order}, substring(p.block_hash from 1 for 8) {order}
+"""
+
+# Statements are put together once, from literal pieces; values only ever travel as parameters.
+SQL_NEWEST: Final = _page("desc", "<")
+SQL_OLDEST: Final = _page("asc", ">")
+SQL_FOUND: Final = _UPGRADED.format(rows=_AT.format(**_ROWS))
+SQL_COUNT: Final = _COUNT.format(canonical=_CANONICAL, orphaned=_ORPHANED)
+SQL_TOTALS: Final = _TOTALS.format(source=_CANONICAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
