@@ -11,7 +11,7 @@ DATA ?= var/demo
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: $(VENV)/.ready npm/build/.ready ## install everything that demo and tests need
+setup: $(VENV)/.ready npm/build/.stamp ## install everything that demo and tests need
 
 $(VENV)/.ready: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 or newer is needed, found {sys.version.split()[0]}" if sys.version_info < (3, 11) else 0)'
@@ -24,7 +24,7 @@ npm/node_modules/.ready: npm/package-lock.json
 	cd npm && npm ci --no-progress --loglevel=error
 	@touch $@
 
-npm/build/.ready: npm/node_modules/.ready npm/compile.mjs $(wildcard contracts/solidity/*.sol)
+npm/build/.stamp: npm/node_modules/.ready npm/compile.mjs $(wildcard contracts/solidity/*.sol)
 	cd npm && node compile.mjs
 	@touch $@
 
@@ -52,7 +52,7 @@ schema: $(VENV)/.ready ## rewrite core/store/schema.sql from the migrations
 	$(BIN)/python -m daemon.schema
 
 contracts: npm/node_modules/.ready ## compile our Solidity again
-	rm -rf npm/build && $(MAKE) npm/build/.ready
+	rm -rf npm/build && $(MAKE) npm/build/.stamp
 
 lock: $(VENV)/.ready ## pin the Python packages that are installed now
 	$(BIN)/python -m pip freeze --exclude-editable > requirements.lock

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -32,8 +32,8 @@ SHORTCUTS: Final = frozenset({"CONFIG", "PROFILE", "RPC_URL", "WS_URL", "CHAIN_I
 RPC_CHAIN: Final = "node"  # what the chain of CHAINWORKD_RPC_URL is called when no profile names one
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+HexAddress = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
 Port = Annotated[int, Field(ge=0, le=65_535)]
-AddressText = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -58,8 +58,11 @@ def _url(value: str, schemes: tuple[str, ...], *, host: bool = True) -> str:
     except ValueError:
         usable = False
     if not usable:
+        # Of the value nothing but a scheme is shown: without one, its beginning may be a key.
+        found = re.match(r"([a-z][a-z0-9+.-]{0,15})://", value)
         raise ValueError(
-            f"expected a URL with scheme {' or '.join(schemes)}, found one with {value.split(':', maxsplit=1)[0]!r}"
+            f"expected a URL with scheme {' or '.join(schemes)}, "
+            + (f"found one with {found[1]!r} that cannot be used" if found else "found something else")
         )
     return value
 
@@ -130,6 +133,14 @@ class BlockSpan(Part):
         return self
 
 
+class TokenOverride(Part):
+    """What an operator knows better about a token than its contract."""
+
+    symbol: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    name: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    decimals: Annotated[int, Field(ge=0, le=77)] | None = None
+
+
 class ChainDefaults(Part):
     """What a chain has unless it says otherwise."""
 
@@ -144,6 +155,7 @@ class ChainDefaults(Part):
     finalized_depth: Annotated[int, Field(ge=0)] = 96
     backfill: tuple[BlockSpan, ...] = ()
     logs: Literal["none", "watched", "all"] = "none"
+    token_refresh_days: Annotated[int, Field(ge=1, le=3_650)] = 7
 
 
 class ChainSettings(ChainDefaults):
@@ -152,8 +164,9 @@ class ChainSettings(ChainDefaults):
     chain_id: Annotated[int, Field(ge=0, lt=2**63)] = 0
     http: Annotated[str, AfterValidator(_http_url)] = ""
     ws: Annotated[str, AfterValidator(_ws_url)] = ""
-    watched: tuple[AddressText, ...] = ()
-    vaults: tuple[AddressText, ...] = ()
+    watched: tuple[HexAddress, ...] = ()
+    vaults: tuple[HexAddress, ...] = ()
+    token_overrides: str = ""
 
 
 class Settings(BaseSettings):
@@ -214,8 +227,10 @@ def load(
         merged = deep_merge(merged, _toml(_profile_file(name)))
     if config is not None:
         merged = deep_merge(merged, _toml(config))
-    merged = deep_merge(merged, _credentials(env))
-    merged = deep_merge(merged, _shortcuts(env, merged))
+    credentials = _credentials(env)
+    short = {PREFIX + name.upper(): credentials.pop(name) for name in list(credentials) if name.upper() in SHORTCUTS}
+    merged = deep_merge(merged, credentials)
+    merged = deep_merge(merged, _shortcuts({**short, **env}, merged))
     return _validated(merged, env)
 
 
@@ -238,6 +253,19 @@ def deep_merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, 
         old = merged.get(key)
         merged[key] = deep_merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return merged
+
+
+def token_overrides(file: str) -> dict[bytes, TokenOverride]:
+    """Read a chain's file of token overrides: a table per contract address. "" means none. Raises BadConfig."""
+    if not file:
+        return {}
+    known = TypeAdapter(dict[HexAddress, TokenOverride])
+    try:
+        found = known.validate_python(_toml(Path(file).expanduser()))
+    except ValidationError as error:
+        faults = "; ".join(_fault(detail) for detail in error.errors(include_url=False, include_context=False))
+        raise BadConfig(f"{file}: {faults}") from None
+    return {bytes.fromhex(address[2:]): override for address, override in found.items()}
 
 
 def _profile_file(name: str) -> Path:

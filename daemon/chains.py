@@ -2,8 +2,12 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
+from typing import Final
 
+from core.chores import Chore, Chores
 from core.errors import BadConfig, WrongChain
 from core.metered import MeteredSource, MeteredStore
 from core.metrics import ChainMetrics, Metrics
@@ -14,7 +18,7 @@ from core.rpc.finality import RpcFinality
 from core.rpc.logs import RpcLogs
 from core.rpc.source import RpcSource, chain_id
 from core.service import Service, supervise
-from core.settings import ChainSettings
+from core.settings import ChainSettings, token_overrides
 from core.store.derived import Derived
 from core.store.finality import PgFinality
 from core.store.pg import PgStore
@@ -27,20 +31,35 @@ from indexer.decode.tables import LogTable, TransferTable, VaultTable
 from indexer.finality import FinalityWatch
 from indexer.follow import Follower
 from indexer.head import HeadWatch
-from indexer.tokens import Tokens
+from indexer.tokens import Override, Tokens
 from indexer.vaults import VaultScan
 
 log = logging.getLogger(__name__)
 
-Build = Callable[["ChainServices", MeteredSource, MeteredStore, int], Sequence[Service]]
+EXPIRE_EVERY: Final = timedelta(minutes=10)
+EXPIRE_AT_ONCE: Final = 500  # tokens read again per chore: a few Multicall3 requests a minute
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What the services of one chain are made of, once its node has said which chain it is."""
+
+    name: str
+    id: int
+    settings: ChainSettings
+    client: RpcClient
+    source: MeteredSource
+    store: MeteredStore
+    pool: Pool
+    meter: ChainMetrics
+
+
+Build = Callable[[Chain], Sequence[Service]]
+Prepare = Callable[[Chain], Awaitable[None]]
 
 
 class ChainServices:
-    """Connects to one chain's node, checks its identity, then supervises what `build` makes (a Service).
-
-    `history` adds what belongs beside backfill, because it asks a lot and hurries nobody: the reader of token metadata
-    and the second look at vaults. Without it the finality of blocks is watched instead.
-    """
+    """Connects to one chain's node, checks its identity, then supervises what `build` makes (a Service)."""
 
     def __init__(
         self,
@@ -50,49 +69,45 @@ class ChainServices:
         metrics: Metrics,
         build: Build,
         *,
-        history: bool = False,
+        prepare: Prepare | None = None,
         on_start: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.name = f"chain.{name}"
-        self.chain_name = name
-        self.chain = chain
-        self.metrics = metrics
+        self._chain_name = name
+        self._settings = chain
+        self._metrics = metrics
         self._pool = pool
         self._build = build
-        self._history = history
+        self._prepare = prepare
         self._on_start = on_start
 
     async def run(self) -> None:
         """Run for ever; raises WrongChain when node, settings and database disagree about the chain."""
-        if not self.chain.http:
-            raise BadConfig(f"chains.{self.chain_name}.http: no URL of a node; set it, or {'CHAINWORKD_RPC_URL'}")
-        async with RpcClient(self.chain.http, deadline_s=self.chain.deadline_s) as client:
-            found = await self._identify(client)
-            meter = self.metrics.for_chain(self.chain_name)
-            store = PgStore(self._pool, found, derived=self._tables(meter))
-            genesis = await RpcSource(client, found).ref_at(0)
-            genesis_hash = None if genesis is None else genesis.hash
-            await store.register(self.chain_name, genesis_hash)
-            source = RpcSource(client, found, genesis_hash=genesis_hash, batch_blocks=self.chain.batch_blocks)
-            log.info("following", extra={"chain": self.chain_name, "chain_id": found, "node": client.host})
-            services = [*self._build(self, MeteredSource(source, meter), MeteredStore(store, meter), found)]
-            services += self._behind(client, found) if self._history else await self._ahead(client, found)
+        if not self._settings.http:
+            raise BadConfig(f"chains.{self._chain_name}.http: no URL of a node; set it, or CHAINWORKD_RPC_URL")
+        async with RpcClient(self._settings.http, deadline_s=self._settings.deadline_s) as client:
+            chain = await self._introduced(client)
+            log.info("following", extra={"chain": chain.name, "chain_id": chain.id, "node": client.host})
+            if self._prepare is not None:
+                await self._prepare(chain)
+            services = self._build(chain)
             if self._on_start is not None:
                 await self._on_start()
-            await supervise(services, self.metrics)
+            await supervise(services, self._metrics)
 
-    def _behind(self, client: RpcClient, found: int) -> Sequence[Service]:
-        vaults = PgVaults(self._pool, found)
-        return [
-            Tokens(RpcCaller(client), PgTokens(self._pool, found), name=self.chain_name),
-            VaultScan(RpcLogs(client), vaults, found, _addresses(self.chain.vaults), name=self.chain_name),
-        ]
-
-    async def _ahead(self, client: RpcClient, found: int) -> Sequence[Service]:
-        await PgVaults(self._pool, found).watch(_addresses(self.chain.vaults))
-        source = RpcFinality(client, safe_depth=self.chain.safe_depth, finalized_depth=self.chain.finalized_depth)
-        store = PgFinality(self._pool, found)
-        return [FinalityWatch(source, store, name=self.chain_name, poll_s=self.chain.poll_s * 2)]
+    async def _introduced(self, client: RpcClient) -> Chain:
+        """Ask the node who it is, and hold it against settings and database."""
+        found = await self._identify(client)
+        meter = self._metrics.for_chain(self._chain_name)
+        store = PgStore(self._pool, found, derived=self._tables(meter))
+        genesis = await RpcSource(client, found).ref_at(0)
+        genesis_hash = None if genesis is None else genesis.hash
+        await store.register(self._chain_name, genesis_hash)
+        source = RpcSource(client, found, genesis_hash=genesis_hash, batch_blocks=self._settings.batch_blocks)
+        return Chain(
+            name=self._chain_name, id=found, settings=self._settings, client=client,
+            source=MeteredSource(source, meter), store=MeteredStore(store, meter), pool=self._pool, meter=meter,
+        )  # fmt: skip
 
     def _tables(self, meter: ChainMetrics) -> Sequence[Derived]:
         """Return the tables that this chain's blocks imply. A malformed log is counted and named, once, at debug."""
@@ -101,32 +116,53 @@ class ChainServices:
             meter.malformed()
             log.debug("malformed log", extra={"block": block.number, "log": event.index, "why": why})
 
-        logs = LogTable(self.chain.logs, _addresses(self.chain.watched))
-        return [TransferTable(malformed), VaultTable(_addresses(self.chain.vaults), malformed), logs]
+        logs = LogTable(self._settings.logs, _addresses(self._settings.watched))
+        return [TransferTable(malformed), VaultTable(_addresses(self._settings.vaults), malformed), logs]
 
     async def _identify(self, client: RpcClient) -> int:
         found = await chain_id(client)
-        if self.chain.chain_id not in (0, found):
-            raise WrongChain(
-                f"chains.{self.chain_name}: {client.host} serves chain {found}, configured is {self.chain.chain_id}"
-            )
+        if self._settings.chain_id not in (0, found):
+            wanted = self._settings.chain_id
+            raise WrongChain(f"chains.{self._chain_name}: {client.host} serves chain {found}, configured is {wanted}")
         return found
+
+
+async def watch_vaults(chain: Chain) -> None:
+    """Note which vaults are watched from here on: for the head writer, before it commits a block."""
+    await PgVaults(chain.pool, chain.id).watch(_addresses(chain.settings.vaults))
 
 
 def _addresses(texts: Sequence[str]) -> list[bytes]:
     return [bytes.fromhex(text[2:]) for text in texts]
 
 
-def head_services(of: ChainServices, source: MeteredSource, store: MeteredStore, found: int) -> Sequence[Service]:
+def head_services(chain: Chain) -> Sequence[Service]:
     """Build the watch and the follower: what keeps the stored chain at the head."""
-    chain, name = of.chain, of.chain_name
-    stream = partial(ws.new_heads, chain.ws, found) if chain.ws else None
-    heads = HeadWatch(source, store, of.metrics.for_chain(name), name=name, stream=stream, poll_s=chain.poll_s)
-    follower = Follower(source, store, heads, name=name, max_blocks=chain.max_blocks, jump_blocks=chain.jump_blocks)
-    return [heads, follower]
+    of, name = chain.settings, chain.name
+    stream = partial(ws.new_heads, of.ws, chain.id) if of.ws else None
+    heads = HeadWatch(chain.source, chain.store, chain.meter, name=name, stream=stream, poll_s=of.poll_s)
+    follower = Follower(
+        chain.source, chain.store, heads, name=name, max_blocks=of.max_blocks, jump_blocks=of.jump_blocks
+    )
+    tags = RpcFinality(chain.client, safe_depth=of.safe_depth, finalized_depth=of.finalized_depth)
+    finality = FinalityWatch(tags, PgFinality(chain.pool, chain.id), name=name, poll_s=of.poll_s * 2)
+    return [heads, follower, finality]
 
 
-def backfill_services(of: ChainServices, source: MeteredSource, store: MeteredStore, _: int) -> Sequence[Service]:
-    """Build what fills the holes behind the head."""
-    wanted = [WantedRange(span.first, span.last) for span in of.chain.backfill]
-    return [Backfill(source, store, wanted, name=of.chain_name, chunk_blocks=of.chain.chunk_blocks)]
+def backfill_services(chain: Chain) -> Sequence[Service]:
+    """Build what fills the holes behind the head, and what reads tokens and vaults: it hurries nobody."""
+    of, name = chain.settings, chain.name
+    wanted = [WantedRange(span.first, span.last) for span in of.backfill]
+    known = PgTokens(chain.pool, chain.id)
+    overrides = {
+        address: Override(better.symbol, better.name, better.decimals)
+        for address, better in token_overrides(of.token_overrides).items()
+    }
+    vaults = _addresses(of.vaults)
+    refresh = partial(known.expire, timedelta(days=of.token_refresh_days), EXPIRE_AT_ONCE)
+    return [
+        Backfill(chain.source, chain.store, wanted, name=name, chunk_blocks=of.chunk_blocks),
+        Tokens(RpcCaller(chain.client), known, name=name, overrides=overrides),
+        VaultScan(RpcLogs(chain.client), PgVaults(chain.pool, chain.id), chain.id, vaults, name=name),
+        Chores([Chore(f"{name}: read old tokens again", EXPIRE_EVERY, refresh)], name=name),
+    ]

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from importlib.metadata import version
@@ -162,16 +163,19 @@ def _until_stopped(work: Awaitable[int | None]) -> int:
 
     async def body() -> int:
         task = asyncio.ensure_future(work)
-        with stopping_on_signals(task, within_s=STOP_S) as stop:
-            try:
+        try:
+            with stopping_on_signals(task, within_s=STOP_S) as stop:
                 return await task or 0
-            except asyncio.CancelledError:
-                if stop.asked_by is None:
-                    raise
-                return 0
-            except family.OrphanedChild:
-                log.warning("stopping: the parent process is gone")
-                return 1
+        except asyncio.CancelledError:
+            if stop.asked_by is None:
+                raise
+            return 0
+        except family.OrphanedChild:
+            log.warning("stopping: the parent process is gone")
+            return 1
+        finally:
+            # The second Ctrl-C of an impatient person must not break off what is left of an orderly end.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     return uvloop.run(body())
 

@@ -1,5 +1,6 @@
 """One process each: which services it runs, with which rights in the database, on which sockets."""
 
+import logging
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -11,14 +12,16 @@ from api.limits import Budget, RateLimiter
 from api.readiness import Readiness
 from api.routes.explorer import Explorer
 from api.routes.operations import probes, status_page
-from api.server import HttpServer, listen
+from api.server import HttpServer, listen, url_of
 from core import systemd
 from core.errors import BadConfig
 from core.metrics import Metrics
 from core.service import Service
 from core.settings import Settings
 from core.store.pool import Pool, open_pool
-from daemon.chains import Build, ChainServices, backfill_services, head_services
+from daemon.chains import Build, ChainServices, backfill_services, head_services, watch_vaults
+
+log = logging.getLogger(__name__)
 
 Role = Literal["indexer", "backfill", "api"]
 ROLES: Final[tuple[Role, ...]] = ("indexer", "backfill", "api")
@@ -42,17 +45,22 @@ class Sockets:
 
 
 def bind(settings: Settings, role: Role) -> Sockets:
-    """Bind what `role` listens on. Raises BadConfig naming the setting whose port is taken."""
+    """Bind what `role` listens on, and log where. Raises BadConfig naming the setting whose port is taken."""
     ops = settings.ops
     port = {"indexer": ops.indexer_port, "backfill": ops.backfill_port, "api": ops.api_port}[role]
     probing = listen(ops.host, port, f"ops.{role}_port")
-    if role != "api":
-        return Sockets(probing)
-    try:
-        return Sockets(probing, listen(settings.api.host, settings.api.port, "api.port"))
-    except BadConfig:
-        probing.close()
-        raise
+    bound = Sockets(probing)
+    if role == "api":
+        try:
+            bound = Sockets(probing, listen(settings.api.host, settings.api.port, "api.port"))
+        except BadConfig:
+            probing.close()
+            raise
+    # With port 0 the log is the only place that tells.
+    for face, one in (("ops", bound.ops), ("api", bound.api)):
+        if one is not None:
+            log.info("listening", extra={"role": role, "face": face, "url": url_of(one)})
+    return bound
 
 
 def require_chains(settings: Settings) -> None:
@@ -74,9 +82,10 @@ async def services_of(
         return
     async with open_pool(url, role="chainworkd_indexer", size=settings.database.indexer_connections) as pool:
         build: Build = head_services if role == "indexer" else backfill_services
+        prepare = watch_vaults if role == "indexer" else None
         require_chains(settings)
         chains = [
-            ChainServices(name, chain, pool, metrics, build, history=role == "backfill", on_start=systemd.ready)
+            ChainServices(name, chain, pool, metrics, build, prepare=prepare, on_start=systemd.ready)
             for name, chain in settings.chains.items()
         ]
         readiness = readiness_of(settings, pool)

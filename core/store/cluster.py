@@ -201,6 +201,22 @@ def disown_stale_pid_file(cluster: Path) -> None:
     path.write_text("".join([f"{os.getpid()}\n", *lines[1:]]))
 
 
+def disown_stale_socket(folder: Path, cluster: Path) -> None:
+    """Remove the lock of a socket whose server is gone, although its pid lives: a zombie, or another program by now.
+
+    The server refuses to start then. The caller holds the data directory's lock, and only its servers use `folder`.
+    """
+    path = folder / f".s.PGSQL.{PORT}.lock"
+    try:
+        pid = abs(int(path.read_text().split(maxsplit=1)[0]))
+    except FileNotFoundError:
+        return
+    except (OSError, IndexError, ValueError):
+        pid = 0
+    if not pid or not serves(pid, cluster):
+        path.unlink(missing_ok=True)
+
+
 def open_log(home: Home) -> int:
     """Return a new log file, open for appending; the one before is kept once, which bounds what logs take."""
     if home.log.exists():

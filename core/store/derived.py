@@ -1,6 +1,6 @@
 """The port for tables whose rows follow from a block alone: logs, transfers, and what later features decode."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,12 +14,14 @@ Row = tuple[Any, ...]
 class Implied:
     """What one block implies for one table: its rows, and what follows from them elsewhere.
 
-    `roles` are (transaction index, address, role); `tokens` maps each token that moved to the number of its standard.
+    `roles` are (transaction index, address, role); `tokens` maps each token that moved to the number of its standard;
+    `upgraded` are contracts that now run other code, so that what they said of themselves is asked again.
     """
 
     rows: Sequence[Row]
     roles: Sequence[tuple[int, bytes, Role]] = ()
     tokens: Mapping[bytes, int] = field(default_factory=dict)
+    upgraded: Collection[bytes] = ()
 
 
 class Derived(Protocol):

@@ -1,6 +1,7 @@
 """Tokens in PostgreSQL: which were seen, and the versions of what they said of themselves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
 from typing import Final, Protocol
 
 from core.clock import Clock, SystemClock
@@ -24,12 +25,19 @@ SQL_UNREAD: Final = """
     order by first_block
     limit $2
 """
-# Nothing is written for a block that the chain has left, and nothing twice for one block.
+# A version is added only where the newest one says something else.
 SQL_WRITE: Final = """
     insert into chain.token (chain_id, address, block_number, block_hash, symbol, name, decimals, read_at)
-    select $1, found.address, b.number, b.hash, found.symbol, found.name, found.decimals, $8
+    select $1, found.address, $2, $3, found.symbol, found.name, found.decimals, $8
     from unnest($4::bytea[], $5::text[], $6::text[], $7::smallint[]) as found (address, symbol, name, decimals)
-    join chain.block b on b.chain_id = $1 and b.number = $2 and b.hash = $3
+    left join (
+        select distinct on (t.address) t.address, t.symbol, t.name, t.decimals
+        from chain.token t
+        where t.chain_id = $1 and t.address = any($4::bytea[])
+        order by t.address, t.block_number desc
+    ) as newest on newest.address = found.address
+    where newest.address is null
+        or (newest.symbol, newest.name, newest.decimals) is distinct from (found.symbol, found.name, found.decimals)
     on conflict do nothing
 """
 SQL_READ: Final = "update chain.token_seen set read_at = $3 where chain_id = $1 and address = any($2)"
@@ -43,6 +51,19 @@ SQL_FORGET: Final = """
     returning address
 """
 SQL_ASK_AGAIN: Final = "update chain.token_seen set read_at = null where chain_id = $1 and address = any($2)"
+
+
+# Oldest first, and not all at once: a chain has more tokens than a node likes to be asked about in an hour.
+SQL_EXPIRE: Final = """
+    update chain.token_seen
+    set read_at = null
+    where chain_id = $1 and address in (
+        select address from chain.token_seen
+        where chain_id = $1 and read_at < $2
+        order by read_at
+        limit $3
+    )
+"""
 
 
 class Said(Protocol):
@@ -70,6 +91,11 @@ async def note_seen(conn: Connection, chain_id: int, standards: Mapping[bytes, i
     await conn.execute(SQL_SEEN, chain_id, addresses, [standards[a] for a in addresses], first_block)
 
 
+async def ask_again(conn: Connection, chain_id: int, addresses: Collection[bytes]) -> None:
+    """Have tokens among `addresses` read again; other contracts do not matter."""
+    await conn.execute(SQL_ASK_AGAIN, chain_id, sorted(addresses))
+
+
 async def forget(conn: Connection, chain_id: int, above: int, last: int) -> None:
     """Remove what was read at blocks above `above` up to `last`, inside the transaction that removes the blocks."""
     rows = await conn.fetch(SQL_FORGET, chain_id, above, last)
@@ -95,6 +121,17 @@ class PgTokens:
         """Return tokens that were seen and never read, oldest first."""
         with translated():
             return [row["address"] for row in await self._pool.fetch(SQL_UNREAD, self._chain, limit)]
+
+    async def ask_again(self, addresses: Collection[bytes]) -> None:
+        """Have these tokens read again."""
+        with translated():
+            await self._pool.execute(SQL_ASK_AGAIN, self._chain, sorted(addresses))
+
+    async def expire(self, older_than: timedelta, limit: int) -> int:
+        """Have tokens read again that were last read before `older_than`, at most `limit`; return how many."""
+        with translated():
+            done = await self._pool.execute(SQL_EXPIRE, self._chain, self._clock.now() - older_than, limit)
+        return int(done.split()[-1])
 
     async def write_tokens(self, found: Sequence[tuple[bytes, Said]], at: BlockRef) -> bool:
         """Store what was read at `at`; False, and nothing stored, if that block has been orphaned meanwhile."""

@@ -12,6 +12,8 @@ from indexer.decode.words import Malformed
 
 KeepLogs = Literal["none", "watched", "all"]
 
+# Upgraded(address) of a proxy. Source: EIP-1967.
+UPGRADED: Final = bytes.fromhex("bc7cd75a20ee27fd9adebab32041f755214dbc6bffa90cc0225b39da2e5c2d3b")
 # Kept on every chain from the start, whatever the settings: prices are derived from them, and a log that was not kept
 # has to be fetched again. Source: Uniswap v3 core, IUniswapV3PoolEvents.
 POOL_TOPICS: Final = frozenset(
@@ -50,6 +52,7 @@ class TransferTable:
         rows: list[Row] = []
         roles: list[tuple[int, bytes, Role]] = []
         seen: dict[bytes, int] = {}
+        upgraded = {log.address for tx in block.txs for log in tx.receipt.logs if log.topics[:1] == (UPGRADED,)}
         for t in self._decoded(block):
             rows.append(
                 (chain_id, block.number, t.log_index, t.position, t.tx_index, int(t.standard), t.token, t.sender,
@@ -58,7 +61,7 @@ class TransferTable:
             roles.append((t.tx_index, t.sender, Role.SENT_TOKENS))
             roles.append((t.tx_index, t.recipient, Role.RECEIVED_TOKENS))
             seen[t.token] = max(seen.get(t.token, 0), int(t.standard))
-        return Implied(rows, roles, seen)
+        return Implied(rows, roles, seen, upgraded)
 
     def _decoded(self, block: Block) -> Iterator[TokenTransfer]:
         for tx in block.txs:

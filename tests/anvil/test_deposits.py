@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -87,10 +88,10 @@ class House:
     async def mine(self, blocks: int) -> None:
         await self.rpc.call("anvil_mine", hex(blocks))
 
-    async def page(self, window: DepositWindow = ALL, **wanted: object) -> DepositPage:
-        return await self.deposits.page(DepositFilter(**wanted), window)  # type: ignore[arg-type]
+    async def page(self, window: DepositWindow = ALL, **wanted: Any) -> DepositPage:
+        return await self.deposits.page(DepositFilter(**wanted), window)
 
-    async def all(self, **wanted: object) -> tuple[StoredDeposit, ...]:
+    async def all(self, **wanted: Any) -> tuple[StoredDeposit, ...]:
         return (await self.page(**wanted)).deposits
 
 
@@ -224,11 +225,14 @@ async def test_an_orphan_whose_block_comes_back_is_shown_once_and_not_orphaned(h
 
 async def test_a_discard_of_history_archives_as_well(house: House) -> None:
     await house.send(house.pays(0, 5))
-    await house.mine(5)
     await house.follow()
     (found,) = await house.all()
-    blocks = BlockRange(found.block_number, found.block_number)
-    await house.store.discard(blocks, reason="another fork")
+    cursor = await house.store.cursor()
+    assert cursor is not None and cursor.number == found.block_number
+    await house.mine(5)
+    head = await house.source.head()
+    await house.store.commit(await house.source.blocks(BlockRange(head.ref.number, head.ref.number)), after=cursor)
+    await house.store.discard(found.block_number, cursor, reason="another fork")
     (gone,) = await house.all()
     assert (gone.place, gone.state, gone.reason) == (found.place, "orphaned", "another fork")
 
@@ -352,17 +356,21 @@ async def paged(house: House, size: int, oldest_first: bool) -> tuple[list[Place
     """All places of the listing, by page numbers and by cursors, anchored at the first answer."""
     first = await house.page(DepositWindow(limit=size, oldest_first=oldest_first))
     assert first.anchor is not None
-    anchored = {"as_of": first.anchor.number, "as_of_hash": first.anchor.hash, "standing": first.standing}
+    anchored: dict[str, Any] = {
+        "as_of": first.anchor.number,
+        "as_of_hash": first.anchor.hash,
+        "standing": first.standing,
+    }
     numbered: list[Place] = []
     for page in range(-(-first.total // size)):
         window = DepositWindow(limit=size, offset=page * size, oldest_first=oldest_first)
-        found = await house.deposits.page(DepositFilter(), window, **anchored)  # type: ignore[arg-type]
+        found = await house.deposits.page(DepositFilter(), window, **anchored)
         assert found.total == first.total
         numbered += [each.place for each in found.deposits]
     walked = [each.place for each in first.deposits]
     while True:
         window = DepositWindow(limit=size, after=walked[-1], oldest_first=oldest_first)
-        found = await house.deposits.page(DepositFilter(), window, **anchored)  # type: ignore[arg-type]
+        found = await house.deposits.page(DepositFilter(), window, **anchored)
         if not found.deposits:
             return numbered, walked
         walked += [each.place for each in found.deposits]

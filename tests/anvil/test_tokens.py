@@ -1,6 +1,7 @@
 """Transfers and token metadata of a real chain, through the real database."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,11 +17,11 @@ from core.store.listing import Filter, Window
 from core.store.pg import PgStore
 from core.store.pool import Pool, open_pool
 from core.store.reader import Reader, StoredTx
-from core.store.tokens import PgTokens
+from core.store.tokens import PgTokens, ask_again
 from core.types import BlockRange, TokenStandard
 from devnet.town import Devnet
 from indexer.decode.tables import LogTable, TransferTable
-from indexer.tokens import Tokens
+from indexer.tokens import Override, Tokens
 
 CHAIN = 31_337
 TRANSFER = to_hex(keccak(b"Transfer(address,address,uint256)"))
@@ -140,3 +141,60 @@ async def test_a_rewind_takes_transfers_roles_and_metadata_with_it(
     await indexed.commit(await RpcSource(rpc, CHAIN).blocks(BlockRange(4, cursor.number)), after=ancestor)
     await read_tokens(rpc, pool)
     assert await pool.fetchval("select count(*) from chain.token_seen where read_at is null") == 0
+
+
+async def test_a_token_that_changes_gets_a_version_and_one_that_does_not_gets_none(
+    indexed: PgStore, devnet: Devnet, rpc: RpcClient, pool: Pool
+) -> None:
+    await read_tokens(rpc, pool)
+    tokens = PgTokens(pool, CHAIN)
+    usdc, dai = devnet.contracts["usdc"], devnet.contracts["dai"]
+    before = await pool.fetchval("select count(*) from chain.token")
+    # usdc now runs the code of dai, and says what dai says.
+    await rpc.call("anvil_setCode", to_hex(usdc), await rpc.call("eth_getCode", to_hex(dai), "latest"))
+    await advance(indexed, devnet, rpc)
+    await tokens.ask_again([usdc, dai])
+    await read_tokens(rpc, pool)
+    assert await pool.fetchval("select count(*) from chain.token") == before + 1
+    versions = "select count(*) from chain.token where address = $1"
+    assert await pool.fetchval(versions, usdc) == 2
+
+
+async def test_an_upgrade_of_a_proxy_has_its_metadata_read_again(indexed: PgStore, rpc: RpcClient, pool: Pool) -> None:
+    await read_tokens(rpc, pool)
+    token = await pool.fetchval("select address from chain.token_seen limit 1")
+    cursor = await indexed.cursor()
+    assert cursor is not None
+    async with pool.acquire() as conn:
+        await ask_again(conn, CHAIN, {token, b"\1" * 20})
+    assert await PgTokens(pool, CHAIN).unread_tokens(10) == [token]
+
+
+async def test_an_operators_override_wins_over_the_contract(
+    indexed: PgStore, devnet: Devnet, rpc: RpcClient, pool: Pool
+) -> None:
+    usdc = devnet.contracts["usdc"]
+    reader = Tokens(RpcCaller(rpc), PgTokens(pool, CHAIN), name="test", overrides={usdc: Override(symbol="USDC.e")})
+    while await reader.step():
+        pass
+    found = await Reader(pool, CHAIN).token(usdc)
+    assert found is not None
+    assert (found.symbol, found.decimals) == ("USDC.e", 6)
+
+
+async def test_old_tokens_expire_oldest_first_and_not_all_at_once(indexed: PgStore, rpc: RpcClient, pool: Pool) -> None:
+    await read_tokens(rpc, pool)
+    tokens = PgTokens(pool, CHAIN)
+    assert await tokens.expire(timedelta(days=1), 100) == 0
+    await pool.execute("update chain.token_seen set read_at = read_at - interval '2 days'")
+    assert await tokens.expire(timedelta(days=1), 3) == 3
+    assert len(await tokens.unread_tokens(100)) == 3
+
+
+async def advance(store: PgStore, devnet: Devnet, rpc: RpcClient) -> None:
+    """One more block of traffic, indexed."""
+    await devnet.step()
+    cursor = await store.cursor()
+    assert cursor is not None
+    head = await RpcSource(rpc, CHAIN).head()
+    await store.commit(await RpcSource(rpc, CHAIN).blocks(BlockRange(cursor.number + 1, head.ref.number)), after=cursor)
