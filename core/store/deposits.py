@@ -226,6 +226,10 @@ class Standing:
     finalized: int
     reorg: datetime | None
 
+    def within(self, now: "Standing") -> "Standing":
+        """Return this as far as it still holds: an old link, or a made-up one, makes nothing more final than it is."""
+        return Standing(min(self.safe, now.safe), min(self.finalized, now.finalized), self.reorg)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredDeposit:
@@ -323,7 +327,7 @@ class Deposits:
                 now, by_depth = await self._standing(conn)
                 vaults = tuple(row["vault"] for row in await conn.fetch(SQL_VAULTS, self._chain))
                 at = await listing.anchor(conn, self._chain, as_of, as_of_hash)
-                judged = standing or now
+                judged = now if standing is None else standing.within(now)
                 if at is None:
                     return DepositPage(standing=judged, by_depth=by_depth, vaults=vaults)
                 asked = self._asked(at.number, judged, wanted)
