@@ -33,6 +33,8 @@ SQL_STANDING: Final = """
     from (select $1::bigint as chain_id) as wanted
     left join chain.head h on h.chain_id = wanted.chain_id
 """
+# One statement serves every filter. A plan made for all of them reads the whole table (400 ms instead of 2, measured).
+SQL_PLAN_EACH: Final = "set local plan_cache_mode = force_custom_plan"
 SQL_VAULTS: Final = "select vault from chain.watched_vault where chain_id = $1 order by vault"
 # What is known of every vault: blocks that were committed with it watched, or looked at again.
 SQL_COVERED: Final = """
@@ -324,6 +326,7 @@ class Deposits:
         """
         with translated():
             async with snapshot(self._pool) as conn:
+                await conn.execute(SQL_PLAN_EACH)
                 now, by_depth = await self._standing(conn)
                 vaults = tuple(row["vault"] for row in await conn.fetch(SQL_VAULTS, self._chain))
                 at = await listing.anchor(conn, self._chain, as_of, as_of_hash)
@@ -353,6 +356,7 @@ class Deposits:
         number, log_index, key = place
         with translated():
             async with snapshot(self._pool) as conn:
+                await conn.execute(SQL_PLAN_EACH)
                 standing, _ = await self._standing(conn)
                 asked = self._asked(number, standing, DepositFilter())
                 row = await conn.fetchrow(SQL_FOUND, *asked, log_index, key)
