@@ -132,10 +132,10 @@ def _guarded(arguments: argparse.Namespace) -> int:
     try:
         if arguments.command == "child":
             settings, url, sockets = family.read_order()
-            _logging(settings)
+            _logging(settings, arguments.role)
             return _until_stopped(run.run_services(arguments.role, settings, url, sockets, family.ParentWatch()))
         settings = settings_of.load(profile=demo.profile(arguments), config=arguments.config)
-        _logging(settings)
+        _logging(settings, getattr(arguments, "role", None) or arguments.command)
         return _until_stopped(arguments.does(settings, arguments))
     except ChainworkdError as error:
         log.error("%s", error)
@@ -154,8 +154,8 @@ def _failed(error: BaseException) -> int:
     return exit_code(error)
 
 
-def _logging(settings: Settings) -> None:
-    logs.set_up(level=settings.log.level, style=settings.log.style)
+def _logging(settings: Settings, process: str) -> None:
+    logs.set_up(level=settings.log.level, style=settings.log.style, process=process)
 
 
 def _until_stopped(work: Awaitable[int | None]) -> int:

@@ -158,7 +158,7 @@ class Greeter:
 chainworkd demo: a local chain is being indexed and served. Ctrl-C stops it; started again, it goes on.
 
   status page      {api}/
-  API              {v1}
+  API              {api}/api/docs
   API token        {self._token}
   node (JSON-RPC)  {self._town.http_url}
   metrics          {metrics}

@@ -49,18 +49,20 @@ def bind(settings: Settings, role: Role) -> Sockets:
     ops = settings.ops
     port = {"indexer": ops.indexer_port, "backfill": ops.backfill_port, "api": ops.api_port}[role]
     probing = listen(ops.host, port, f"ops.{role}_port")
-    bound = Sockets(probing)
-    if role == "api":
-        try:
-            bound = Sockets(probing, listen(settings.api.host, settings.api.port, "api.port"))
-        except BadConfig:
-            probing.close()
-            raise
-    # With port 0 the log is the only place that tells.
+    if role != "api":
+        return Sockets(probing)
+    try:
+        return Sockets(probing, listen(settings.api.host, settings.api.port, "api.port"))
+    except BadConfig:
+        probing.close()
+        raise
+
+
+def announce(role: Role, bound: Sockets) -> None:
+    """Log where `role` listens: with port 0 the log is the only place that tells."""
     for face, one in (("ops", bound.ops), ("api", bound.api)):
         if one is not None:
             log.info("listening", extra={"role": role, "face": face, "url": url_of(one)})
-    return bound
 
 
 def require_chains(settings: Settings) -> None:

@@ -114,6 +114,8 @@ class Backfill:
         if span is None or span.last != below.number:
             raise SeamBroken(f"block {below} is not the top of a stored range any more")
         ancestor = await common_ancestor(self._source, self._store, [span], below.number)
+        if ancestor is not None and ancestor.number == below.number:
+            raise SeamBroken(f"block {below} is canonical after all: the node changed its mind, or the store did")
         orphan = span.first if ancestor is None else ancestor.number + 1
         await self._discard(orphan, below, f"block {first.number} has parent 0x{first.parent_hash.hex()}")
         return True

@@ -37,6 +37,10 @@ SOCKET_PATH_MAX: Final = 107
 SERVICE_ACCOUNTS: Final = ("postgres", "nobody")
 
 
+class InUse(BadConfig):
+    """Another process owns the data directory."""
+
+
 @dataclass(frozen=True, slots=True)
 class Home:
     """Where everything of one embedded server lives, and the account that runs it."""
@@ -101,7 +105,7 @@ def acquire(home: Home) -> int:
     except BlockingIOError:
         pid = os.read(handle, 20).decode("ascii", "replace").strip() or "?"
         os.close(handle)
-        raise BadConfig(f"{home.folder} is in use by pid {pid}; expected to be its only user") from None
+        raise InUse(f"{home.folder} is in use by pid {pid}; expected to be its only user") from None
     os.ftruncate(handle, 0)
     os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
     return handle

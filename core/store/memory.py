@@ -98,10 +98,11 @@ class MemoryStore:
 
     async def discard(self, first: int, tip: BlockRef, *, reason: str) -> None:
         """Archive and remove the blocks from `first` to `tip`, and their coverage."""
+        orphans = BlockRange(first, tip.number)
         if await self.ref_at(tip.number) != tip or tip.number + 1 in self.blocks:
             raise SeamBroken(f"block {tip} is not the top of a stored range any more")
         self._check_below_cursor(self.blocks[tip.number])
-        self._remove(first - 1, tip.number, reason)
+        self._remove(orphans.first - 1, orphans.last, reason)
 
     def _check_below_cursor(self, last: Block) -> None:
         if self._cursor is None or last.number >= self._cursor.number:

@@ -66,6 +66,7 @@ class ChainStore(Protocol):
     async def discard(self, first: int, tip: BlockRef, *, reason: str) -> None:
         """Archive and remove the blocks from `first` to `tip`, and their coverage.
 
-        `tip` is the top of a covered range other than the cursor's; raises SeamBroken when it is not (any more).
+        `tip` is the top of a covered range other than the cursor's; raises SeamBroken when it is not (any more),
+        ValueError when `first` is above it.
         """
         ...

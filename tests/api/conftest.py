@@ -13,8 +13,10 @@ from api.readiness import Readiness
 from api.routes.explorer import Explorer
 from api.routes.operations import probes, status_page
 from core.metrics import Metrics
+from core.store.derived import Derived
 from core.store.pg import PgStore
 from core.store.pool import Pool, open_pool
+from indexer.decode.tables import TransferTable
 
 CHAIN = 31_337
 BASE = "http://api.test"
@@ -58,7 +60,8 @@ async def api_pool(database_url: str) -> AsyncIterator[Pool]:
 
 @pytest.fixture
 async def bench(pool: Pool, api_pool: Pool) -> AsyncIterator[Bench]:
-    store = PgStore(pool, CHAIN)
+    tables: list[Derived] = [TransferTable(lambda *_: None)]
+    store = PgStore(pool, CHAIN, derived=tables)
     await store.register("main", None)
     token = await tokens.issue(pool, "test")
     async with client_of(api_pool, token) as client:

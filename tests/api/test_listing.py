@@ -1,7 +1,6 @@
 """Listings of transactions: what passes which filter, in which order, and that pages neither shift nor lie."""
 
 import random
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,13 +10,10 @@ import pytest
 from api.app import application
 from core.errors import ChainworkdError
 from core.metrics import Metrics
-from core.store.derived import Derived
 from core.store.listing import AnchorGone, Filter, Window
-from core.store.pg import PgStore
 from core.store.pool import Pool
 from core.store.reader import Reader
 from core.types import Block, Log
-from indexer.decode.tables import TransferTable
 from indexer.decode.transfers import TRANSFER
 from tests.api import make
 from tests.api.conftest import CHAIN, Bench, client_of
@@ -27,14 +23,6 @@ V1 = "/api/v1"
 ALL = f"{V1}/transactions"
 TOKEN = bytes([0x70]) * 20
 TRANSFER_SELECTOR = bytes.fromhex("a9059cbb")
-
-
-@pytest.fixture
-async def bench(bench: Bench, pool: Pool) -> AsyncIterator[Bench]:
-    """A store that decodes transfers, as the daemon's does."""
-    tables: list[Derived] = [TransferTable(lambda *_: None)]
-    object.__setattr__(bench, "store", PgStore(pool, CHAIN, derived=tables))
-    yield bench
 
 
 def moved(sender: bytes, recipient: bytes, amount: int, index: int = 0) -> Log:

@@ -116,7 +116,7 @@ async def test_every_printed_line_works_and_a_second_start_goes_on(folder: Path)
         assert len(family) > 4
 
         demo.interrupt()
-        assert await demo.ended(within_s=15) == 130
+        assert await demo.ended(within_s=15) == 0
         await until(lambda: not alive(family), within_s=5)
         assert "Traceback" not in demo.text()
 
@@ -125,7 +125,7 @@ async def test_every_printed_line_works_and_a_second_start_goes_on(folder: Path)
         token_after, height_after = token_and_height(await greeting(demo))
         assert (token_after, height_after >= height) == (token, True)
         demo.interrupt()
-        assert await demo.ended(within_s=15) == 130
+        assert await demo.ended(within_s=15) == 0
 
 
 async def test_what_is_printed_works_although_the_node_has_lost_its_newest_blocks(folder: Path) -> None:
@@ -133,12 +133,12 @@ async def test_what_is_printed_works_although_the_node_has_lost_its_newest_block
     demo = Daemon(folder, "demo", "--data-dir", str(folder / "demo"), env=newcomer(folder))
     async with demo:
         _, height = token_and_height(await greeting(demo))
-        assert await demo.stop(signal.SIGINT) == 130
+        assert await demo.stop(signal.SIGINT) == 0
         await asyncio.to_thread(shutil.copytree, chain, before)
 
         await demo.start()
         await until(lambda: [line for line in demo.lines("advanced") if line["last"] >= height + 4])
-        assert await demo.stop(signal.SIGINT) == 130
+        assert await demo.stop(signal.SIGINT) == 0
         await asyncio.to_thread(shutil.rmtree, chain)
         await asyncio.to_thread(shutil.copytree, before, chain)
 
@@ -178,7 +178,7 @@ async def test_the_demo_runs_for_an_ordinary_user(folder: Path) -> None:
     async with demo:
         await assert_what_is_printed_works(await greeting(demo))
         assert (home / ".local" / "share" / "chainworkd" / "demo" / "chain").is_dir()
-        assert await demo.stop(signal.SIGINT) == 130
+        assert await demo.stop(signal.SIGINT) == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root cannot run PostgreSQL itself")
@@ -191,7 +191,7 @@ async def test_the_demo_runs_for_root_whose_home_is_closed(folder: Path) -> None
         async with demo:
             await assert_what_is_printed_works(await greeting(demo))
             assert home.stat().st_mode & 0o777 == 0o700
-            assert await demo.stop(signal.SIGINT) == 130
+            assert await demo.stop(signal.SIGINT) == 0
     finally:
         if pointer.exists():
             shutil.rmtree(pointer.read_text().strip())

@@ -14,6 +14,7 @@ import asyncpg
 import msgspec
 
 from core.rpc.client import RpcClient
+from tests.e2e.moves import Move, moves
 
 BATCH_BLOCKS = 25
 
@@ -34,7 +35,7 @@ RECEIPT_FIELDS = {
 }  # fmt: skip
 
 Rows = list[dict[str, Any]]
-FROM, TO, CREATED = 1, 2, 4
+FROM, TO, CREATED, SENT, RECEIVED = 1, 2, 4, 8, 16
 
 # Ordered by key. The tables also hold other chains in some tests.
 SQL_ROWS = {
@@ -43,6 +44,9 @@ SQL_ROWS = {
     "tx_hash": "select * from chain.tx_hash where chain_id = $1 order by block_number, tx_index",
     "address_transaction": """
         select * from chain.address_transaction where chain_id = $1 order by block_number, tx_index, address
+    """,
+    "token_transfer": """
+        select * from chain.token_transfer where chain_id = $1 order by block_number, log_index, position
     """,
 }
 
@@ -55,6 +59,7 @@ class Tables:
     transaction: Rows = field(default_factory=list)
     tx_hash: Rows = field(default_factory=list)
     address_transaction: Rows = field(default_factory=list)
+    token_transfer: Rows = field(default_factory=list)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -87,6 +92,7 @@ async def expected(rpc: RpcClient, chain_id: int, first: int, last: int) -> Tabl
             }
             key = int.from_bytes(_bytes(tx["hash"])[:8], "big", signed=True)
             tables.tx_hash.append({"hash_key": key, **place})
+            tables.token_transfer += [_transfer(move, place) for move in moves(receipt)]
             roles = _roles(tx, receipt)
             tables.address_transaction += [{"address": a, "roles": r, **place} for a, r in sorted(roles.items())]
     return tables
@@ -203,9 +209,26 @@ def _transaction(chain_id: int, tx: Mapping[str, Any], receipt: Mapping[str, Any
     }
 
 
+def _transfer(move: Move, place: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "log_index": move.log_index,
+        "position": move.position,
+        "standard": move.standard,
+        "token": _bytes(move.token),
+        "sender": _bytes(move.sender),
+        "recipient": _bytes(move.recipient),
+        "amount": move.amount,
+        "token_id": move.token_id,
+        **place,
+    }
+
+
 def _roles(tx: Mapping[str, Any], receipt: Mapping[str, Any]) -> dict[bytes, int]:
     found: dict[bytes, int] = {}
-    for text, role in ((tx["from"], FROM), (tx["to"], TO), (receipt["contractAddress"], CREATED)):
+    given = [(tx["from"], FROM), (tx["to"], TO), (receipt["contractAddress"], CREATED)]
+    for move in moves(receipt):
+        given += [(move.sender, SENT), (move.recipient, RECEIVED)]
+    for text, role in given:
         if text is not None:
             found[_bytes(text)] = found.get(_bytes(text), 0) | role
     return found

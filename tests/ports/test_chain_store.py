@@ -252,6 +252,12 @@ async def test_a_discard_of_anything_but_the_top_of_a_lower_range_is_refused(sto
     assert await state(store) == before
 
 
+async def test_a_discard_of_nothing_is_an_error(store: ChainStore) -> None:
+    await jumped(store)
+    with pytest.raises(ValueError, match="empty"):
+        await store.discard(13, A[12].ref, reason="test")
+
+
 # -- register ----------------------------------------------------------------------------------------------------------
 
 

@@ -22,9 +22,9 @@ PG_SEEDS = range(5)
 ONCE_DIVERGED = {
     81: "a fill that arrived after a rewind stored blocks above the cursor",
     286: "a discard took the block away that the cursor had meanwhile been rewound to",
-    629: "a range was discarded that a rewind had already taken away in part",
+    629: "the node went back to the stored block while its orphans were looked for",
     881: "a discard cut the cursor's own range",
-    887: "a range was discarded that another backfill had discarded already",
+    887: "the same, and a discard of nothing ended the process",
     10707: "an ancestor was found above the cursor, where another follower had gone on meanwhile",
 }
 

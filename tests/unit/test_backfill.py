@@ -142,6 +142,20 @@ async def test_another_backfill_in_the_same_hole_ends_no_process() -> None:
         await backfill(Racing(A), into).step()
 
 
+async def test_a_node_that_goes_back_to_the_stored_chain_discards_nothing() -> None:
+    into = await store((10, 25))
+    await into.commit(B[28:30], after=A[25].ref)
+
+    class Returning(Still):
+        async def ref_at(self, number: int) -> BlockRef | None:
+            chain, self.chain = self.chain, A
+            return chain[number].ref
+
+    with pytest.raises(SeamBroken, match="after all"):
+        await backfill(Returning(B), into).step()
+    assert await spans(into) == [(10, 25), (28, 29)]
+
+
 async def test_a_parent_that_the_node_itself_does_not_have_proves_nothing() -> None:
     into = await store((10, 25))
     await into.commit(B[28:30], after=A[25].ref)
