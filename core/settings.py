@@ -151,6 +151,8 @@ class ChainDefaults(Part):
     max_blocks: Annotated[int, Field(ge=1, le=10_000)] = 20
     jump_blocks: Annotated[int, Field(ge=1)] = 1_000
     chunk_blocks: Annotated[int, Field(ge=1, le=10_000)] = 50
+    safe_depth: Annotated[int, Field(ge=0)] = 32
+    finalized_depth: Annotated[int, Field(ge=0)] = 96
     backfill: tuple[BlockSpan, ...] = ()
     logs: Literal["none", "watched", "all"] = "none"
     token_refresh_days: Annotated[int, Field(ge=1, le=3_650)] = 7
@@ -163,6 +165,7 @@ class ChainSettings(ChainDefaults):
     http: Annotated[str, AfterValidator(_http_url)] = ""
     ws: Annotated[str, AfterValidator(_ws_url)] = ""
     watched: tuple[HexAddress, ...] = ()
+    vaults: tuple[HexAddress, ...] = ()
     token_overrides: str = ""
 
 

@@ -19,7 +19,7 @@ from core.metrics import Metrics
 from core.service import Service
 from core.settings import Settings
 from core.store.pool import Pool, open_pool
-from daemon.chains import Build, ChainServices, backfill_services, head_services
+from daemon.chains import Build, ChainServices, backfill_services, head_services, watch_vaults
 
 log = logging.getLogger(__name__)
 
@@ -84,9 +84,10 @@ async def services_of(
         return
     async with open_pool(url, role="chainworkd_indexer", size=settings.database.indexer_connections) as pool:
         build: Build = head_services if role == "indexer" else backfill_services
+        prepare = watch_vaults if role == "indexer" else None
         require_chains(settings)
         chains = [
-            ChainServices(name, chain, pool, metrics, build, on_start=systemd.ready)
+            ChainServices(name, chain, pool, metrics, build, prepare=prepare, on_start=systemd.ready)
             for name, chain in settings.chains.items()
         ]
         readiness = readiness_of(settings, pool)
