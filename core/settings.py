@@ -77,6 +77,7 @@ class DatabaseSettings(Part):
     api_connections: Annotated[int, Field(ge=1, le=200)] = 8
     indexer_connections: Annotated[int, Field(ge=2, le=200)] = 6
     statement_timeout_s: Seconds = 10.0
+    min_free_gb: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
 
 
 class ApiSettings(Part):

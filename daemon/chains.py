@@ -20,6 +20,7 @@ from core.settings import ChainSettings, token_overrides
 from core.store.derived import Derived
 from core.store.pg import PgStore
 from core.store.pool import Pool
+from core.store.space import Free, Room, note_paused
 from core.store.tokens import PgTokens
 from core.types import Block, Log
 from indexer.backfill import Backfill, WantedRange
@@ -49,6 +50,14 @@ class Chain:
 
 
 Build = Callable[[Chain], Sequence[Service]]
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """What measures the room on the database's disk, and the bytes that backfill leaves free."""
+
+    free: Free
+    least: int
 
 
 class ChainServices:
@@ -127,7 +136,7 @@ def head_services(chain: Chain) -> Sequence[Service]:
     return [heads, follower]
 
 
-def backfill_services(chain: Chain) -> Sequence[Service]:
+def backfill_services(chain: Chain, *, disk: Disk) -> Sequence[Service]:
     """Build what fills the holes behind the head, and what reads token metadata: it asks a lot and hurries nobody."""
     of, name = chain.settings, chain.name
     wanted = [WantedRange(span.first, span.last) for span in of.backfill]
@@ -138,7 +147,17 @@ def backfill_services(chain: Chain) -> Sequence[Service]:
     }
     refresh = partial(known.expire, timedelta(days=of.token_refresh_days), EXPIRE_AT_ONCE)
     return [
-        Backfill(chain.source, chain.store, wanted, name=name, chunk_blocks=of.chunk_blocks),
+        Backfill(chain.source, chain.store, wanted, name=name, chunk_blocks=of.chunk_blocks, gate=_gate(chain, disk)),
         Tokens(RpcCaller(chain.client), known, name=name, overrides=overrides),
         Chores([Chore(f"{name}: read old tokens again", EXPIRE_EVERY, refresh)], name=name),
     ]
+
+
+def _gate(chain: Chain, disk: Disk) -> Room:
+    """Return what holds backfill while the disk is short of room; gauge and database show it."""
+
+    async def tell(why: str | None) -> None:
+        chain.meter.paused(why)
+        await note_paused(chain.pool, chain.id, why)
+
+    return Room(disk.free, disk.least, tell, name=chain.name)

@@ -62,13 +62,15 @@ class ChainStatus(msgspec.Struct):
     lag_seconds: float | None
     news_seconds_ago: float | None
     coverage: list[tuple[int, int]]
+    backfill_paused: str | None
 
     def line(self) -> str:
         """The same for people."""
         ranges = ", ".join(f"{first}..{last}" for first, last in self.coverage) or "nothing"
+        paused = f"; backfill is paused: {self.backfill_paused}" if self.backfill_paused else ""
         return (
             f"{self.name} (chain {self.chain_id}): block {self.last_indexed_block} of {self.chain_tip_block}, "
-            f"{self.lag_seconds} s behind, last news {self.news_seconds_ago} s ago; indexed {ranges}"
+            f"{self.lag_seconds} s behind, last news {self.news_seconds_ago} s ago; indexed {ranges}{paused}"
         )
 
 
@@ -85,6 +87,7 @@ async def _chain_status(pool: Pool, settings: Settings, name: str, chain_id: int
         lag_seconds=lag.seconds,
         news_seconds_ago=None if lag.silence_s is None else round(lag.silence_s, 1),
         coverage=[(span.first, span.last) for span in await chain.coverage()],
+        backfill_paused=await chain.backfill_paused(),
     )
 
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from core.chain import ChainSource
 from core.clock import Clock, SystemClock
@@ -30,6 +30,14 @@ class WantedRange:
     last: int | None = None
 
 
+class Gate(Protocol):
+    """Whether backfill may go on: what is asked before every chunk."""
+
+    async def open(self) -> bool:
+        """Return False while it has to wait."""
+        ...
+
+
 class Backfill:
     """Fills the holes of one chain (a Service). It never touches the cursor."""
 
@@ -41,6 +49,7 @@ class Backfill:
         *,
         name: str,
         chunk_blocks: int = 50,
+        gate: Gate | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.name = f"backfill.{name}"
@@ -48,6 +57,7 @@ class Backfill:
         self._store = store
         self._wanted = tuple(wanted)
         self._chunk_blocks = chunk_blocks
+        self._gate = gate
         self._clock = clock or SystemClock()
 
     async def run(self) -> None:
@@ -57,7 +67,9 @@ class Backfill:
                 await self._clock.sleep(IDLE_S)
 
     async def step(self) -> bool:
-        """Fill one chunk of the newest hole; False when there is nothing to do now."""
+        """Fill one chunk of the newest hole; False when there is nothing to do now, or the gate is closed."""
+        if self._gate is not None and not await self._gate.open():
+            return False
         cursor = await self._store.cursor()
         if cursor is None:
             return False

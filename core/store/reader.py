@@ -33,6 +33,7 @@ SQL_COVERAGE: Final = """
     where chain_id = $1
     order by lower(blocks)
 """
+SQL_BACKFILL_PAUSED: Final = "select backfill_paused from chain.chain where chain_id = $1"
 SQL_BLOCK: Final = """
     select b.number, b.hash, b.block_time, b.tx_count,
         array(
@@ -185,6 +186,12 @@ class Reader:
     async def coverage(self) -> tuple[BlockRange, ...]:
         """Return the stored ranges in ascending order, adjacent ones joined."""
         return await coverage(self._pool, self._chain)
+
+    async def backfill_paused(self) -> str | None:
+        """Return why backfill waits; None while it does not."""
+        with translated():
+            why: str | None = await self._pool.fetchval(SQL_BACKFILL_PAUSED, self._chain)
+        return why
 
     async def block(self, number: int) -> StoredBlock | None:
         """Return the block at `number` with its transactions' hashes in order."""

@@ -91,12 +91,15 @@ CREATE TABLE chain.chain (
     name text NOT NULL,
     genesis_hash bytea,
     followed_from bigint,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    backfill_paused text
 );
 
 COMMENT ON TABLE chain.chain IS 'Chains this database holds. genesis_hash tells two chains with one id apart.';
 
 COMMENT ON COLUMN chain.chain.followed_from IS 'First block the head writer ever committed: holes above it are filled.';
+
+COMMENT ON COLUMN chain.chain.backfill_paused IS 'Why backfill waits: too little room on the disk. Null while it works.';
 
 CREATE TABLE chain.coverage (
     chain_id bigint NOT NULL,
