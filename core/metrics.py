@@ -35,6 +35,7 @@ class Metrics:
         self._reorgs = self._counter("reorgs", "Rewinds of the head writer", chain)
         self._reorg_depth = self._gauge("reorg_depth_blocks", "Blocks the last rewind took away", chain)
         self._discarded = self._counter("blocks_discarded", "Blocks of history found orphaned", chain)
+        self._pruned = self._counter("blocks_pruned", "Blocks that retention took away", chain)
         self._paused = self._gauge("backfill_paused", "1 while backfill waits for room on the disk", chain)
         self._malformed = self._counter("logs_malformed", "Logs whose data is not what their topic promises", chain)
         self._restarts = self._counter("service_restarts", "Services started again", ("service", "error"))
@@ -107,6 +108,10 @@ class ChainMetrics:
     def discarded(self, blocks: int) -> None:
         """Count blocks of history that turned out to be orphaned."""
         self._m._discarded.labels(self._chain).inc(blocks)
+
+    def pruned(self, blocks: int) -> None:
+        """Count blocks that retention took away."""
+        self._m._pruned.labels(self._chain).inc(blocks)
 
     def paused(self, why: str | None) -> None:
         """Show whether backfill waits."""

@@ -31,6 +31,8 @@ PREFIX: Final = "CHAINWORKD_"
 SHORTCUTS: Final = frozenset({"CONFIG", "PROFILE", "RPC_URL", "WS_URL", "CHAIN_ID", "BACKFILL"})
 RPC_CHAIN: Final = "node"  # what the chain of CHAINWORKD_RPC_URL is called when no profile names one
 
+MIN_RETAINED: Final = 256  # blocks; four times what Ethereum needs to finalise one, and no reorg was ever as deep
+
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 HexAddress = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -61,6 +63,12 @@ def _url(value: str, schemes: tuple[str, ...], *, host: bool = True) -> str:
         raise ValueError(
             f"expected a URL with scheme {' or '.join(schemes)}, found one with {value.split(':', maxsplit=1)[0]!r}"
         )
+    return value
+
+
+def _retained(value: int) -> int:
+    if 0 < value < MIN_RETAINED:
+        raise ValueError(f"expected 0 (keep all) or at least {MIN_RETAINED}, found {value}")
     return value
 
 
@@ -152,6 +160,7 @@ class ChainDefaults(Part):
     backfill: tuple[BlockSpan, ...] = ()
     logs: Literal["none", "watched", "all"] = "none"
     token_refresh_days: Annotated[int, Field(ge=1, le=3_650)] = 7
+    retain_blocks: Annotated[int, Field(ge=0), AfterValidator(_retained)] = 0
 
 
 class ChainSettings(ChainDefaults):

@@ -14,12 +14,13 @@ from core.metrics import ChainMetrics, Metrics
 from core.rpc import ws
 from core.rpc.caller import RpcCaller
 from core.rpc.client import RpcClient
-from core.rpc.source import RpcSource, chain_id
+from core.rpc.source import RpcSource, chain_id, finalized
 from core.service import Service, supervise
 from core.settings import ChainSettings, token_overrides
 from core.store.derived import Derived
 from core.store.pg import PgStore
 from core.store.pool import Pool
+from core.store.prune import Pruner
 from core.store.space import Free, Room, note_paused
 from core.store.tokens import PgTokens
 from core.types import Block, Log
@@ -27,11 +28,13 @@ from indexer.backfill import Backfill, WantedRange
 from indexer.decode.tables import LogTable, TransferTable
 from indexer.follow import Follower
 from indexer.head import HeadWatch
+from indexer.retention import Retention
 from indexer.tokens import Override, Tokens
 
 log = logging.getLogger(__name__)
 
 EXPIRE_EVERY: Final = timedelta(minutes=10)
+PRUNE_EVERY: Final = timedelta(minutes=1)
 EXPIRE_AT_ONCE: Final = 500  # tokens read again per chore: a few Multicall3 requests a minute
 
 
@@ -47,6 +50,7 @@ class Chain:
     store: MeteredStore
     pool: Pool
     meter: ChainMetrics
+    derived: Sequence[Derived]
 
 
 Build = Callable[[Chain], Sequence[Service]]
@@ -97,7 +101,8 @@ class ChainServices:
         """Ask the node who it is, and hold it against settings and database."""
         found = await self._identify(client)
         meter = self._metrics.for_chain(self._chain_name)
-        store = PgStore(self._pool, found, derived=self._tables(meter))
+        derived = self._tables(meter)
+        store = PgStore(self._pool, found, derived=derived)
         genesis = await RpcSource(client, found).ref_at(0)
         genesis_hash = None if genesis is None else genesis.hash
         await store.register(self._chain_name, genesis_hash)
@@ -105,6 +110,7 @@ class ChainServices:
         return Chain(
             name=self._chain_name, id=found, settings=self._settings, client=client,
             source=MeteredSource(source, meter), store=MeteredStore(store, meter), pool=self._pool, meter=meter,
+            derived=derived,
         )  # fmt: skip
 
     def _tables(self, meter: ChainMetrics) -> Sequence[Derived]:
@@ -146,11 +152,25 @@ def backfill_services(chain: Chain, *, disk: Disk) -> Sequence[Service]:
         for address, better in token_overrides(of.token_overrides).items()
     }
     refresh = partial(known.expire, timedelta(days=of.token_refresh_days), EXPIRE_AT_ONCE)
+    chores = [Chore(f"{name}: read old tokens again", EXPIRE_EVERY, refresh)]
+    if of.retain_blocks:
+        chores.append(Chore(f"{name}: prune", PRUNE_EVERY, _retention(chain).prune))
     return [
-        Backfill(chain.source, chain.store, wanted, name=name, chunk_blocks=of.chunk_blocks, gate=_gate(chain, disk)),
+        Backfill(
+            chain.source, chain.store, wanted, name=name, chunk_blocks=of.chunk_blocks,
+            retain_blocks=of.retain_blocks, gate=_gate(chain, disk),
+        ),
         Tokens(RpcCaller(chain.client), known, name=name, overrides=overrides),
-        Chores([Chore(f"{name}: read old tokens again", EXPIRE_EVERY, refresh)], name=name),
-    ]
+        Chores(chores, name=name),
+    ]  # fmt: skip
+
+
+def _retention(chain: Chain) -> Retention:
+    """Return what prunes the chain."""
+    return Retention(
+        chain.store, Pruner(chain.pool, chain.id, derived=chain.derived), partial(finalized, chain.client),
+        name=chain.name, retain_blocks=chain.settings.retain_blocks, on_pruned=chain.meter.pruned,
+    )  # fmt: skip
 
 
 def _gate(chain: Chain, disk: Disk) -> Room:

@@ -13,6 +13,7 @@ from core.types import Block, BlockRange
 from indexer.ancestor import common_ancestor
 from indexer.link import Linked, link
 from indexer.plan import holes
+from indexer.retention import wanted_from
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Backfill:
         *,
         name: str,
         chunk_blocks: int = 50,
+        retain_blocks: int = 0,
         gate: Gate | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -57,6 +59,7 @@ class Backfill:
         self._store = store
         self._wanted = tuple(wanted)
         self._chunk_blocks = chunk_blocks
+        self._retain_blocks = retain_blocks
         self._gate = gate
         self._clock = clock or SystemClock()
 
@@ -82,11 +85,16 @@ class Backfill:
         return False
 
     async def _spans(self, head: int) -> list[BlockRange]:
-        """Return what is wanted as ranges: the configured ones, and whatever a jump of the head left out."""
+        """Return what is wanted as ranges: the configured ones, and whatever a jump of the head left out.
+
+        Nothing that retention takes away, or would.
+        """
         spans = [(span.first, head if span.last is None else min(span.last, head)) for span in self._wanted]
         followed = await self._store.followed_from()
         if followed is not None:
             spans.append((followed, head))
+        lowest = wanted_from(head, self._retain_blocks)
+        spans = [(max(first, lowest), last) for first, last in spans]
         return [BlockRange(first, last) for first, last in spans if first <= last]
 
     async def _fill(self, hole: BlockRange, covered: Sequence[BlockRange], *, anchored: bool) -> None:

@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
+import asyncpg
+
 from core.clock import Clock, SystemClock
-from core.errors import CursorMoved, SeamBroken, WrongChain
+from core.errors import CursorMoved, SeamBroken, StoreUnavailable, WrongChain
 from core.store import copy, reader, tokens
 from core.store.derived import Derived
 from core.store.pool import Connection, Pool, translated
@@ -213,7 +215,12 @@ class PgStore:
     async def _transaction(self) -> AsyncIterator[Connection]:
         with translated():
             async with self._pool.acquire() as conn, conn.transaction():
-                yield conn
+                try:
+                    yield conn
+                except asyncpg.CheckViolationError as error:
+                    # Another chain's retention dropped a partition of ours while it was empty: it is made again.
+                    self._slots.clear()
+                    raise StoreUnavailable(f"database: {error}") from error
 
     async def _move_cursor(self, conn: Connection, before: BlockRef | None, after: BlockRef | None) -> None:
         match before, after:

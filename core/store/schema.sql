@@ -8,6 +8,40 @@ CREATE DOMAIN chain.uint256 AS numeric(78,0);
 
 CREATE DOMAIN chain.uint64 AS numeric(20,0);
 
+CREATE FUNCTION chain.drop_empty_partition(below bigint) RETURNS text
+    LANGUAGE plpgsql
+    AS $_$
+declare
+    width constant bigint := 1000000;
+    part record;
+    filled boolean;
+begin
+    for part in
+        select child.relname as name, parent.relname as parent, right(child.relname, 8)::bigint as slot
+        from pg_catalog.pg_inherits link
+        join pg_catalog.pg_class child on child.oid = link.inhrelid
+        join pg_catalog.pg_class parent on parent.oid = link.inhparent
+        where parent.relnamespace = 'chain'::regnamespace and parent.relkind = 'p' and child.relkind = 'r'
+            and child.relname ~ '_p[0-9]{8}$'
+        order by slot, parent
+    loop
+        continue when (part.slot + 1) * width > below;
+        -- Other chains of this database share the partitions.
+        continue when exists (
+            select from chain.coverage where blocks && int8range(part.slot * width, (part.slot + 1) * width));
+        execute format('select exists (select from chain.%I)', part.name) into filled;
+        continue when filled;
+        execute format('lock table only chain.%I in access exclusive mode', part.parent);
+        execute format('lock table chain.%I in access exclusive mode', part.name);
+        execute format('select exists (select from chain.%I)', part.name) into filled;
+        continue when filled;
+        execute format('drop table chain.%I', part.name);
+        return part.name;
+    end loop;
+    return null;
+end
+$_$;
+
 CREATE FUNCTION chain.ensure_partitions(first bigint, last bigint) RETURNS integer
     LANGUAGE plpgsql
     AS $$

@@ -1,10 +1,14 @@
-"""What keeps backfill from filling: a closed gate."""
+"""What keeps backfill from filling: a closed gate, and blocks that are older than what is kept."""
 
 from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.store.memory import MemoryStore
 from core.types import Block, BlockRange, BlockRef, Head
 from indexer.backfill import Backfill, WantedRange
+from indexer.retention import MARGIN_BLOCKS, prune_below, wanted_from
 
 
 def made(number: int) -> Block:
@@ -70,3 +74,27 @@ async def test_nothing_is_fetched_while_the_gate_is_closed_and_the_head_goes_on(
     assert chain.asked == [BlockRange(90, 99)]
     assert await backfill.step()
     assert await store.coverage() == (BlockRange(80, 101),)
+
+
+async def test_history_that_retention_would_take_away_is_not_fetched() -> None:
+    store, chain = await at_head(1_000), Chain(1_000)
+    backfill = Backfill(chain, store, [WantedRange(0)], name="test", chunk_blocks=100, retain_blocks=256)
+    while await backfill.step():
+        pass
+    assert await store.coverage() == (BlockRange(745, 1_000),)
+    assert min(span.first for span in chain.asked) == 745
+
+
+@given(
+    head=st.integers(0, 10**7),
+    retain=st.integers(0, 10**7),
+    back=st.integers(0, MARGIN_BLOCKS),
+    final=st.none() | st.integers(0, 10**7),
+)
+def test_what_is_wanted_never_goes_even_when_the_head_goes_back(
+    head: int, retain: int, back: int, final: int | None
+) -> None:
+    below = prune_below(head, final, retain)
+    assert 0 <= below <= wanted_from(max(0, head - back), retain)
+    assert final is None or below <= final
+    assert retain or below == 0
