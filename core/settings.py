@@ -158,6 +158,7 @@ class ChainDefaults(Part):
     jump_blocks: Annotated[int, Field(ge=1)] = 1_000
     chunk_blocks: Annotated[int, Field(ge=1, le=10_000)] = 50
     backfill: tuple[BlockSpan, ...] = ()
+    mode: Literal["full", "watch"] = "full"
     logs: Literal["none", "watched", "all"] = "none"
     token_refresh_days: Annotated[int, Field(ge=1, le=3_650)] = 7
     retain_blocks: Annotated[int, Field(ge=0), AfterValidator(_retained)] = 0
@@ -389,6 +390,11 @@ def _contradictions(settings: Settings) -> list[str]:
     ids = [chain.chain_id for chain in settings.chains.values() if chain.chain_id]
     faults += [
         f"chains: chain id {double} is configured twice" for double in sorted({i for i in ids if ids.count(i) > 1})
+    ]
+    faults += [
+        f"chains.{name}.watched: expected at least one address, since mode is watch"
+        for name, chain in settings.chains.items()
+        if chain.mode == "watch" and not chain.watched
     ]
     ops = settings.ops
     ports = [p for p in (ops.indexer_port, ops.backfill_port, ops.api_port, settings.api.port) if p]

@@ -23,6 +23,7 @@ from core.store.pool import Pool
 from core.store.prune import Pruner
 from core.store.space import Free, Room, note_paused
 from core.store.tokens import PgTokens
+from core.store.watch import declare
 from core.types import Block, Log
 from indexer.backfill import Backfill, WantedRange
 from indexer.decode.tables import LogTable, TransferTable
@@ -30,6 +31,7 @@ from indexer.follow import Follower
 from indexer.head import HeadWatch
 from indexer.retention import Retention
 from indexer.tokens import Override, Tokens
+from indexer.watch import watching
 
 log = logging.getLogger(__name__)
 
@@ -102,10 +104,12 @@ class ChainServices:
         found = await self._identify(client)
         meter = self._metrics.for_chain(self._chain_name)
         derived = self._tables(meter)
-        store = PgStore(self._pool, found, derived=derived)
+        watched = self._watched() if self._settings.mode == "watch" else None
+        store = PgStore(self._pool, found, derived=derived, keep=None if watched is None else watching(watched))
         genesis = await RpcSource(client, found).ref_at(0)
         genesis_hash = None if genesis is None else genesis.hash
         await store.register(self._chain_name, genesis_hash)
+        await declare(self._pool, found, self._chain_name, watched)
         source = RpcSource(client, found, genesis_hash=genesis_hash, batch_blocks=self._settings.batch_blocks)
         return Chain(
             name=self._chain_name, id=found, settings=self._settings, client=client,
@@ -120,8 +124,10 @@ class ChainServices:
             meter.malformed()
             log.debug("malformed log", extra={"block": block.number, "log": event.index, "why": why})
 
-        watched = [bytes.fromhex(address[2:]) for address in self._settings.watched]
-        return [TransferTable(malformed), LogTable(self._settings.logs, watched)]
+        return [TransferTable(malformed), LogTable(self._settings.logs, self._watched())]
+
+    def _watched(self) -> list[bytes]:
+        return [bytes.fromhex(address[2:]) for address in self._settings.watched]
 
     async def _identify(self, client: RpcClient) -> int:
         found = await chain_id(client)

@@ -28,7 +28,9 @@ SQL_LOCK: Final = """
 SQL_CURSOR: Final = "select number, hash from chain.cursor where chain_id = $1"
 SQL_REF_AT: Final = "select number, hash from chain.block where chain_id = $1 and number = $2"
 SQL_EXPECTED: Final = """
-    select coalesce(sum(tx_count), 0)::bigint from chain.block where chain_id = $1 and number between $2 and $3
+    select coalesce(sum(coalesce(stored_tx_count, tx_count)), 0)::bigint
+    from chain.block
+    where chain_id = $1 and number between $2 and $3
 """
 SQL_EXPORT_BLOCKS: Final = """
     select b.number,
@@ -36,6 +38,7 @@ SQL_EXPORT_BLOCKS: Final = """
         '0x' || encode(b.parent_hash, 'hex'),
         to_char(b.block_time at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
         b.tx_count,
+        b.stored_tx_count,
         '0x' || encode(b.miner, 'hex'),
         b.size,
         b.gas_limit,
@@ -153,6 +156,7 @@ TABLES: Final[Mapping[str, Table]] = {
         SQL_EXPORT_BLOCKS,
         {
             "number": "int64", "hash": "hex", "parent_hash": "hex", "block_time": "time", "tx_count": "int64",
+            "stored_tx_count": "int64",
             "miner": "hex", "size": "int64", "gas_limit": "uint64", "gas_used": "uint64", "base_fee": "uint256",
             "difficulty": "uint256", "total_difficulty": "uint256", "nonce": "hex", "mix_hash": "hex",
             "extra_data": "hex", "state_root": "hex", "transactions_root": "hex", "receipts_root": "hex",

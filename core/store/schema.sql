@@ -114,11 +114,14 @@ CREATE TABLE chain.block (
     gas_used chain.uint64 NOT NULL,
     base_fee chain.uint256,
     uncles bytea[] NOT NULL,
-    extra json
+    extra json,
+    stored_tx_count integer
 )
 PARTITION BY RANGE (number);
 
 COMMENT ON COLUMN chain.block.extra IS 'Header fields of some forks or chains, as the node sent them (withdrawals, blobs, L2).';
+
+COMMENT ON COLUMN chain.block.stored_tx_count IS 'How many of tx_count transactions are stored. Null: all.';
 
 CREATE TABLE chain.chain (
     chain_id bigint NOT NULL,
@@ -126,7 +129,8 @@ CREATE TABLE chain.chain (
     genesis_hash bytea,
     followed_from bigint,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
-    backfill_paused text
+    backfill_paused text,
+    watched bytea[]
 );
 
 COMMENT ON TABLE chain.chain IS 'Chains this database holds. genesis_hash tells two chains with one id apart.';
@@ -134,6 +138,8 @@ COMMENT ON TABLE chain.chain IS 'Chains this database holds. genesis_hash tells 
 COMMENT ON COLUMN chain.chain.followed_from IS 'First block the head writer ever committed: holes above it are filled.';
 
 COMMENT ON COLUMN chain.chain.backfill_paused IS 'Why backfill waits: too little room on the disk. Null while it works.';
+
+COMMENT ON COLUMN chain.chain.watched IS 'Addresses whose transactions alone are stored, ascending. Null: all transactions are.';
 
 CREATE TABLE chain.coverage (
     chain_id bigint NOT NULL,
@@ -202,7 +208,8 @@ CREATE TABLE chain.orphan_block (
     gas_used chain.uint64 CONSTRAINT block_gas_used_not_null NOT NULL,
     base_fee chain.uint256,
     uncles bytea[] CONSTRAINT block_uncles_not_null NOT NULL,
-    extra json
+    extra json,
+    stored_tx_count integer
 );
 
 CREATE TABLE chain.orphan_transaction (

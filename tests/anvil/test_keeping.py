@@ -40,3 +40,20 @@ async def test_a_full_disk_holds_history_up_and_nothing_else(anvil: Anvil, tmp_p
         async with cli.started("run", **environment):
             resumed = await until(cli, lambda chain: chain["coverage"] == [[152, 451]], **environment)
             assert resumed["backfill_paused"] is None
+
+
+async def test_watch_mode_is_run_and_cannot_be_left_with_the_same_database(
+    anvil: Anvil, tmp_path: Path, database_url: str
+) -> None:
+    cli = Cli(tmp_path, {**ANY_PORTS, "CHAINWORKD_DATA_DIR": str(tmp_path / "data")})
+    watched = {
+        "CHAINWORKD_RPC_URL": anvil.http_url, "CHAINWORKD_DATABASE__URL": database_url,
+        "CHAINWORKD_CHAINS__NODE__MODE": "watch",
+    }  # fmt: skip
+    none = await cli("run", **watched)
+    assert (none.code, "chains.node.watched: expected at least one address" in none.err) == (78, True)
+    watched["CHAINWORKD_CHAINS__NODE__WATCHED"] = json.dumps(["0x" + "ab" * 20])
+    async with cli.started("run", **watched):
+        await until(cli, lambda chain: chain["last_indexed_block"] == 0, **watched)
+    full = await cli("run", **{**watched, "CHAINWORKD_CHAINS__NODE__MODE": "full"})
+    assert (full.code, "chains.node: mode: expected watch, found full" in full.err) == (78, True)

@@ -5,6 +5,12 @@ set local role chainworkd_indexer;
 alter table chain.chain add column backfill_paused text;
 comment on column chain.chain.backfill_paused is 'Why backfill waits: too little room on the disk. Null while it works.';
 
+alter table chain.chain add column watched bytea[];
+comment on column chain.chain.watched is 'Addresses whose transactions alone are stored, ascending. Null: all transactions are.';
+alter table chain.block add column stored_tx_count integer;
+comment on column chain.block.stored_tx_count is 'How many of tx_count transactions are stored. Null: all.';
+alter table chain.orphan_block add column stored_tx_count integer;
+
 -- One at a time, parent first: readers hold a parent before its partitions, and several parents.
 create function chain.drop_empty_partition(below bigint) returns text
 language plpgsql as $$
@@ -44,4 +50,7 @@ reset role;
 -- migrate:down
 
 drop function chain.drop_empty_partition(bigint);
+alter table chain.orphan_block drop column stored_tx_count;
+alter table chain.block drop column stored_tx_count;
+alter table chain.chain drop column watched;
 alter table chain.chain drop column backfill_paused;
