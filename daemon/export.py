@@ -27,7 +27,10 @@ MANIFEST: Final = "export.json"
 
 
 class Manifest(msgspec.Struct):
-    """What `export.json` says: which blocks of which chain the files hold. It is written last."""
+    """What `export.json` says: which blocks of which chain the files hold. It is written last.
+
+    `watched` are the addresses whose transactions alone are stored, null where all are.
+    """
 
     chain: str
     chain_id: int
@@ -36,6 +39,7 @@ class Manifest(msgspec.Struct):
     last_block_hash: str | None
     complete: bool
     covered: list[tuple[int, int]]
+    watched: list[str] | None
     format: str
     rows: dict[str, int]
 
@@ -57,9 +61,11 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int | None:
                 rows = await _write(stored, parts, files)
                 ref = await stored.ref_at(wanted.last)
                 tip = None if ref is None else to_hex(ref.hash)
+                watched = await stored.watched()
                 manifest = Manifest(
                     name, chain_id, wanted.first, wanted.last, tip, parts == (wanted,),
-                    [(part.first, part.last) for part in parts], arguments.format, rows,
+                    [(part.first, part.last) for part in parts],
+                    None if watched is None else [to_hex(address) for address in watched], arguments.format, rows,
                 )  # fmt: skip
                 (scratch / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
                 _publish(scratch, folder, [*_names(tables, arguments.format), MANIFEST])

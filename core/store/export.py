@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Protocol
 
 from core.errors import StoreUnavailable
 from core.store.pool import Connection, Pool, translated
-from core.store.reader import SQL_COVERAGE
+from core.store.reader import SQL_COVERAGE, SQL_WATCHED
 from core.types import BlockRange, BlockRef, joined
 
 # What a column is: `hex` 0x text, `uint256` decimal text, `uint64` and `int64` integers, `time` ISO text in UTC.
@@ -222,6 +222,11 @@ class Snapshot:
     async def ref_at(self, number: int) -> BlockRef | None:
         """Return the stored block at `number`."""
         return _ref(await self._conn.fetchrow(SQL_REF_AT, self._chain, number))
+
+    async def watched(self) -> list[bytes] | None:
+        """Return the addresses whose transactions alone are stored; None where all are."""
+        found: list[bytes] | None = await self._conn.fetchval(SQL_WATCHED, self._chain)
+        return found
 
     async def coverage(self) -> tuple[BlockRange, ...]:
         """Return the stored ranges in ascending order, adjacent ones joined."""

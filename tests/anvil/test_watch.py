@@ -87,6 +87,7 @@ async def test_a_rewind_and_another_commit_leave_the_same(
     await store.commit(blocks[6:], after=blocks[5].ref)
     after = await exported(database_url, tmp_path / "after", "--chain", "watch", "--from", "0")
     assert before == after
+    assert before["watched"] == ["0x" + watched[0].hex()]
     for name in ("blocks", "transactions", "transfers"):
         assert rows(tmp_path / "before" / f"{name}.csv") == rows(tmp_path / "after" / f"{name}.csv")
     counts = [(int(b["tx_count"]), int(b["stored_tx_count"])) for b in rows(tmp_path / "after" / "blocks.csv")]
