@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -38,13 +38,17 @@ class Health(msgspec.Struct):
 
 
 class Block(msgspec.Struct):
-    """GET /api/v1/blocks/{block_number}. `block_hash` is additive."""
+    """GET /api/v1/blocks/{block_number}. `block_hash` and `mode` are additive.
+
+    In mode `watch` the hashes are only those of stored transactions; the count is the block's own in either mode.
+    """
 
     block_number: int
     block_timestamp: str
     transaction_count: int
     transaction_hashes: list[str]
     block_hash: str
+    mode: Literal["full", "watch"]
 
     @classmethod
     def of(cls, block: StoredBlock) -> "Block":
@@ -52,9 +56,10 @@ class Block(msgspec.Struct):
         return cls(
             block_number=block.number,
             block_timestamp=iso(block.block_time),
-            transaction_count=len(block.tx_hashes),
+            transaction_count=block.tx_count,
             transaction_hashes=[to_hex(tx_hash) for tx_hash in block.tx_hashes],
             block_hash=to_hex(block.hash),
+            mode="watch" if block.watched else "full",
         )
 
 

@@ -35,6 +35,8 @@ class Metrics:
         self._reorgs = self._counter("reorgs", "Rewinds of the head writer", chain)
         self._reorg_depth = self._gauge("reorg_depth_blocks", "Blocks the last rewind took away", chain)
         self._discarded = self._counter("blocks_discarded", "Blocks of history found orphaned", chain)
+        self._pruned = self._counter("blocks_pruned", "Blocks that retention took away", chain)
+        self._paused = self._gauge("backfill_paused", "1 while backfill waits for room on the disk", chain)
         self._malformed = self._counter("logs_malformed", "Logs whose data is not what their topic promises", chain)
         self._restarts = self._counter("service_restarts", "Services started again", ("service", "error"))
         self._requests = self._counter("api_requests", "Answered HTTP requests", ("route", "status"))
@@ -106,6 +108,14 @@ class ChainMetrics:
     def discarded(self, blocks: int) -> None:
         """Count blocks of history that turned out to be orphaned."""
         self._m._discarded.labels(self._chain).inc(blocks)
+
+    def pruned(self, blocks: int) -> None:
+        """Count blocks that retention took away."""
+        self._m._pruned.labels(self._chain).inc(blocks)
+
+    def paused(self, why: str | None) -> None:
+        """Show whether backfill waits."""
+        self._m._paused.labels(self._chain).set(why is not None)
 
     def malformed(self) -> None:
         """Count a log that promises an event and does not hold one."""

@@ -31,6 +31,8 @@ PREFIX: Final = "CHAINWORKD_"
 SHORTCUTS: Final = frozenset({"CONFIG", "PROFILE", "RPC_URL", "WS_URL", "CHAIN_ID", "BACKFILL"})
 RPC_CHAIN: Final = "node"  # what the chain of CHAINWORKD_RPC_URL is called when no profile names one
 
+MIN_RETAINED: Final = 256  # blocks; four times what Ethereum needs to finalise one, and no reorg was ever as deep
+
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 HexAddress = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -67,6 +69,12 @@ def _url(value: str, schemes: tuple[str, ...], *, host: bool = True) -> str:
     return value
 
 
+def _retained(value: int) -> int:
+    if 0 < value < MIN_RETAINED:
+        raise ValueError(f"expected 0 (keep all) or at least {MIN_RETAINED}, found {value}")
+    return value
+
+
 class Part(BaseModel):
     """A section of the settings: unknown keys are refused, values cannot change."""
 
@@ -80,6 +88,7 @@ class DatabaseSettings(Part):
     api_connections: Annotated[int, Field(ge=1, le=200)] = 8
     indexer_connections: Annotated[int, Field(ge=2, le=200)] = 6
     statement_timeout_s: Seconds = 10.0
+    min_free_gb: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
 
 
 class ApiSettings(Part):
@@ -154,8 +163,10 @@ class ChainDefaults(Part):
     safe_depth: Annotated[int, Field(ge=0)] = 32
     finalized_depth: Annotated[int, Field(ge=0)] = 96
     backfill: tuple[BlockSpan, ...] = ()
+    mode: Literal["full", "watch"] = "full"
     logs: Literal["none", "watched", "all"] = "none"
     token_refresh_days: Annotated[int, Field(ge=1, le=3_650)] = 7
+    retain_blocks: Annotated[int, Field(ge=0), AfterValidator(_retained)] = 0
 
 
 class ChainSettings(ChainDefaults):
@@ -387,6 +398,11 @@ def _contradictions(settings: Settings) -> list[str]:
     ids = [chain.chain_id for chain in settings.chains.values() if chain.chain_id]
     faults += [
         f"chains: chain id {double} is configured twice" for double in sorted({i for i in ids if ids.count(i) > 1})
+    ]
+    faults += [
+        f"chains.{name}.watched: expected at least one address, since mode is watch"
+        for name, chain in settings.chains.items()
+        if chain.mode == "watch" and not chain.watched
     ]
     ops = settings.ops
     ports = [p for p in (ops.indexer_port, ops.backfill_port, ops.api_port, settings.api.port) if p]

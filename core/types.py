@@ -114,7 +114,10 @@ class Tx:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """A block with all its transactions and their receipts. `timestamp` is in seconds."""
+    """A block with all its transactions and their receipts. `timestamp` is in seconds.
+
+    `tx_total` is how many transactions it has where `txs` are only some of them, else None.
+    """
 
     number: int
     hash: bytes
@@ -138,6 +141,7 @@ class Block:
     uncles: tuple[bytes, ...]
     extra: str | None
     txs: tuple[Tx, ...]
+    tx_total: int | None = None
 
     @property
     def ref(self) -> BlockRef:

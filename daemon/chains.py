@@ -16,27 +16,33 @@ from core.rpc.caller import RpcCaller
 from core.rpc.client import RpcClient
 from core.rpc.finality import RpcFinality
 from core.rpc.logs import RpcLogs
-from core.rpc.source import RpcSource, chain_id
+from core.rpc.source import RpcSource, chain_id, finalized
 from core.service import Service, supervise
 from core.settings import ChainSettings, token_overrides
 from core.store.derived import Derived
 from core.store.finality import PgFinality
 from core.store.pg import PgStore
 from core.store.pool import Pool
+from core.store.prune import Pruner
+from core.store.space import Free, Room, note_paused
 from core.store.tokens import PgTokens
 from core.store.vaults import PgVaults
+from core.store.watch import declare
 from core.types import Block, Log
 from indexer.backfill import Backfill, WantedRange
 from indexer.decode.tables import LogTable, TransferTable, VaultTable
 from indexer.finality import FinalityWatch
 from indexer.follow import Follower
 from indexer.head import HeadWatch
+from indexer.retention import Retention
 from indexer.tokens import Override, Tokens
 from indexer.vaults import VaultScan
+from indexer.watch import watching
 
 log = logging.getLogger(__name__)
 
 EXPIRE_EVERY: Final = timedelta(minutes=10)
+PRUNE_EVERY: Final = timedelta(minutes=1)
 EXPIRE_AT_ONCE: Final = 500  # tokens read again per chore: a few Multicall3 requests a minute
 
 
@@ -52,10 +58,19 @@ class Chain:
     store: MeteredStore
     pool: Pool
     meter: ChainMetrics
+    derived: Sequence[Derived]
 
 
 Build = Callable[[Chain], Sequence[Service]]
 Prepare = Callable[[Chain], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """What measures the room on the database's disk, and the bytes that backfill leaves free."""
+
+    free: Free
+    least: int
 
 
 class ChainServices:
@@ -99,14 +114,18 @@ class ChainServices:
         """Ask the node who it is, and hold it against settings and database."""
         found = await self._identify(client)
         meter = self._metrics.for_chain(self._chain_name)
-        store = PgStore(self._pool, found, derived=self._tables(meter))
+        derived = self._tables(meter)
+        watched = _addresses(self._settings.watched) if self._settings.mode == "watch" else None
+        store = PgStore(self._pool, found, derived=derived, keep=None if watched is None else watching(watched))
         genesis = await RpcSource(client, found).ref_at(0)
         genesis_hash = None if genesis is None else genesis.hash
         await store.register(self._chain_name, genesis_hash)
+        await declare(self._pool, found, self._chain_name, watched)
         source = RpcSource(client, found, genesis_hash=genesis_hash, batch_blocks=self._settings.batch_blocks)
         return Chain(
             name=self._chain_name, id=found, settings=self._settings, client=client,
             source=MeteredSource(source, meter), store=MeteredStore(store, meter), pool=self._pool, meter=meter,
+            derived=derived,
         )  # fmt: skip
 
     def _tables(self, meter: ChainMetrics) -> Sequence[Derived]:
@@ -116,8 +135,11 @@ class ChainServices:
             meter.malformed()
             log.debug("malformed log", extra={"block": block.number, "log": event.index, "why": why})
 
-        logs = LogTable(self._settings.logs, _addresses(self._settings.watched))
-        return [TransferTable(malformed), VaultTable(_addresses(self._settings.vaults), malformed), logs]
+        watched = _addresses(self._settings.watched)
+        return [
+            TransferTable(malformed), VaultTable(_addresses(self._settings.vaults), malformed),
+            LogTable(self._settings.logs, watched),
+        ]  # fmt: skip
 
     async def _identify(self, client: RpcClient) -> int:
         found = await chain_id(client)
@@ -149,7 +171,7 @@ def head_services(chain: Chain) -> Sequence[Service]:
     return [heads, follower, finality]
 
 
-def backfill_services(chain: Chain) -> Sequence[Service]:
+def backfill_services(chain: Chain, *, disk: Disk) -> Sequence[Service]:
     """Build what fills the holes behind the head, and what reads tokens and vaults: it hurries nobody."""
     of, name = chain.settings, chain.name
     wanted = [WantedRange(span.first, span.last) for span in of.backfill]
@@ -160,9 +182,33 @@ def backfill_services(chain: Chain) -> Sequence[Service]:
     }
     vaults = _addresses(of.vaults)
     refresh = partial(known.expire, timedelta(days=of.token_refresh_days), EXPIRE_AT_ONCE)
+    chores = [Chore(f"{name}: read old tokens again", EXPIRE_EVERY, refresh)]
+    if of.retain_blocks:
+        chores.append(Chore(f"{name}: prune", PRUNE_EVERY, _retention(chain).prune))
     return [
-        Backfill(chain.source, chain.store, wanted, name=name, chunk_blocks=of.chunk_blocks),
+        Backfill(
+            chain.source, chain.store, wanted, name=name, chunk_blocks=of.chunk_blocks,
+            retain_blocks=of.retain_blocks, gate=_gate(chain, disk),
+        ),
         Tokens(RpcCaller(chain.client), known, name=name, overrides=overrides),
         VaultScan(RpcLogs(chain.client), PgVaults(chain.pool, chain.id), chain.id, vaults, name=name),
-        Chores([Chore(f"{name}: read old tokens again", EXPIRE_EVERY, refresh)], name=name),
-    ]
+        Chores(chores, name=name),
+    ]  # fmt: skip
+
+
+def _retention(chain: Chain) -> Retention:
+    """Return what prunes the chain."""
+    return Retention(
+        chain.store, Pruner(chain.pool, chain.id, derived=chain.derived), partial(finalized, chain.client),
+        name=chain.name, retain_blocks=chain.settings.retain_blocks, on_pruned=chain.meter.pruned,
+    )  # fmt: skip
+
+
+def _gate(chain: Chain, disk: Disk) -> Room:
+    """Return what holds backfill while the disk is short of room; gauge and database show it."""
+
+    async def tell(why: str | None) -> None:
+        chain.meter.paused(why)
+        await note_paused(chain.pool, chain.id, why)
+
+    return Room(disk.free, disk.least, tell, name=chain.name)

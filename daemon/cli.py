@@ -17,7 +17,8 @@ from core import settings as settings_of
 from core.errors import BadConfig, ChainworkdError
 from core.service import exit_code, first_of, stopping_on_signals
 from core.settings import Settings
-from daemon import check, commands, demo, family, run
+from core.store.export import TABLES
+from daemon import check, commands, demo, export, family, run
 from daemon.roles import NOT_YET, ROLES
 
 log = logging.getLogger("daemon")
@@ -30,6 +31,7 @@ examples:
   chainworkd --profile mainnet --config /etc/chainworkd.toml check
   chainworkd token create --label dashboard --days 90
   chainworkd status --json
+  chainworkd export --from 0 --to 1000 --out files
 
 Settings come from config/base.toml, a profile, --config and CHAINWORKD_* variables (docs/configuration.md).
 """
@@ -56,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     _run_grammar(commands_)
     _local_grammar(commands_)
     _database_grammar(commands_)
+    _export_grammar(commands_)
     _token_grammar(commands_)
     child = commands_.add_parser("child")  # a parent starts it; not for people
     child.add_argument("role", choices=ROLES)
@@ -99,6 +102,24 @@ def _database_grammar(into: Any) -> None:
     )  # fmt: skip
     made = _add(into, "status", "say what is indexed and how far behind it is", "chainworkd status", commands.status)
     made.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _export_grammar(into: Any) -> None:
+    made = _add(
+        into, "export", "write blocks, transactions and transfers of a range to files",
+        "chainworkd export --chain mainnet --from 18000000 --to 18000999 --format parquet --out eth", export.run,
+    )  # fmt: skip
+    made.add_argument("--chain", default="", help="which chain; the default or the only one, if not given")
+    made.add_argument("--from", dest="first", type=int, required=True, metavar="BLOCK", help="first block")
+    made.add_argument("--to", dest="last", type=int, metavar="BLOCK", help="last block; the newest, if not given")
+    made.add_argument("--format", choices=("csv", "parquet"), default="csv", help="csv, or parquet (needs pyarrow)")
+    made.add_argument(
+        "--tables", default=",".join(export.DEFAULT_TABLES), metavar="NAMES",
+        help=f"some of {', '.join(TABLES)}, separated by commas; {', '.join(export.DEFAULT_TABLES)} if not given",
+    )  # fmt: skip
+    made.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the files; made if missing")
+    made.add_argument("--partial", action="store_true", help="leave out blocks that are not indexed")
+    made.add_argument("--force", action="store_true", help="overwrite files of an earlier export")
 
 
 def _seconds(text: str) -> float:

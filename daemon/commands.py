@@ -42,7 +42,7 @@ async def migrate(settings: Settings, arguments: argparse.Namespace) -> int | No
 
 async def status(settings: Settings, arguments: argparse.Namespace) -> int | None:
     """Say per chain what is indexed; exit 1 when a chain is behind or silent."""
-    async with _pool(settings) as pool:
+    async with open_database(settings) as pool:
         chains = [await _chain_status(pool, settings, name, id_) for name, id_ in (await reader.chains(pool)).items()]
     if arguments.json:
         say(msgspec.json.format(msgspec.json.encode({"chains": chains})).decode())
@@ -62,13 +62,15 @@ class ChainStatus(msgspec.Struct):
     lag_seconds: float | None
     news_seconds_ago: float | None
     coverage: list[tuple[int, int]]
+    backfill_paused: str | None
 
     def line(self) -> str:
         """The same for people."""
         ranges = ", ".join(f"{first}..{last}" for first, last in self.coverage) or "nothing"
+        paused = f"; backfill is paused: {self.backfill_paused}" if self.backfill_paused else ""
         return (
             f"{self.name} (chain {self.chain_id}): block {self.last_indexed_block} of {self.chain_tip_block}, "
-            f"{self.lag_seconds} s behind, last news {self.news_seconds_ago} s ago; indexed {ranges}"
+            f"{self.lag_seconds} s behind, last news {self.news_seconds_ago} s ago; indexed {ranges}{paused}"
         )
 
 
@@ -85,6 +87,7 @@ async def _chain_status(pool: Pool, settings: Settings, name: str, chain_id: int
         lag_seconds=lag.seconds,
         news_seconds_ago=None if lag.silence_s is None else round(lag.silence_s, 1),
         coverage=[(span.first, span.last) for span in await chain.coverage()],
+        backfill_paused=await chain.backfill_paused(),
     )
 
 
@@ -93,14 +96,14 @@ async def token_create(settings: Settings, arguments: argparse.Namespace) -> int
     if arguments.days is not None and not 1 <= arguments.days <= 36_500:
         raise BadConfig(f"--days: expected 1 to 36500, found {arguments.days}")
     expires = None if arguments.days is None else datetime.now(UTC) + timedelta(days=arguments.days)
-    async with _pool(settings) as pool:
+    async with open_database(settings) as pool:
         say(await tokens.issue(pool, arguments.label, expires))
     return None
 
 
 async def token_list(settings: Settings, arguments: argparse.Namespace) -> int | None:
     """List tokens."""
-    async with _pool(settings) as pool:
+    async with open_database(settings) as pool:
         for token in await tokens.every(pool):
             state = "revoked" if token.revoked_at else _expiry(token.expires_at)
             used = "never used" if token.last_used_at is None else f"last used {iso(token.last_used_at)}"
@@ -116,7 +119,7 @@ def _expiry(at: datetime | None) -> str:
 
 async def token_revoke(settings: Settings, arguments: argparse.Namespace) -> int | None:
     """End a token."""
-    async with _pool(settings) as pool:
+    async with open_database(settings) as pool:
         if await tokens.revoke(pool, arguments.prefix):
             say(f"revoked {arguments.prefix[: tokens.SHOWN_CHARACTERS]}")
             return None
@@ -125,7 +128,7 @@ async def token_revoke(settings: Settings, arguments: argparse.Namespace) -> int
 
 
 @asynccontextmanager
-async def _pool(settings: Settings) -> AsyncIterator[Pool]:
+async def open_database(settings: Settings) -> AsyncIterator[Pool]:
     """Open a small pool on a migrated database, the running embedded one included."""
     async with existing_database(settings) as url:
         try:

@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 from api.app import application
@@ -19,7 +20,8 @@ from core.metrics import Metrics
 from core.service import Service
 from core.settings import Settings
 from core.store.pool import Pool, open_pool
-from daemon.chains import Build, ChainServices, backfill_services, head_services, watch_vaults
+from core.store.space import GB, free_space
+from daemon.chains import Build, ChainServices, Disk, backfill_services, head_services, watch_vaults
 
 log = logging.getLogger(__name__)
 
@@ -83,9 +85,13 @@ async def services_of(
             yield _api(settings, pool, metrics, sockets)
         return
     async with open_pool(url, role="chainworkd_indexer", size=settings.database.indexer_connections) as pool:
-        build: Build = head_services if role == "indexer" else backfill_services
         prepare = watch_vaults if role == "indexer" else None
         require_chains(settings)
+        build: Build = head_services
+        if role == "backfill":
+            build = partial(
+                backfill_services, disk=Disk(await free_space(url), int(settings.database.min_free_gb * GB))
+            )
         chains = [
             ChainServices(name, chain, pool, metrics, build, prepare=prepare, on_start=systemd.ready)
             for name, chain in settings.chains.items()

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from core.chain import ChainSource
 from core.clock import Clock, SystemClock
@@ -13,6 +13,7 @@ from core.types import Block, BlockRange, BlockRef
 from indexer.ancestor import common_ancestor
 from indexer.link import Linked, link
 from indexer.plan import holes
+from indexer.retention import wanted_from
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,14 @@ class WantedRange:
     last: int | None = None
 
 
+class Gate(Protocol):
+    """Whether backfill may go on: what is asked before every chunk."""
+
+    async def open(self) -> bool:
+        """Return False while it has to wait."""
+        ...
+
+
 class Backfill:
     """Fills the holes of one chain (a Service). It never touches the cursor."""
 
@@ -42,6 +51,8 @@ class Backfill:
         name: str,
         chunk_blocks: int = 50,
         settled_blocks: int = SETTLED_BLOCKS,
+        retain_blocks: int = 0,
+        gate: Gate | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.name = f"backfill.{name}"
@@ -50,6 +61,8 @@ class Backfill:
         self._wanted = tuple(wanted)
         self._chunk_blocks = chunk_blocks
         self._settled_blocks = settled_blocks
+        self._retain_blocks = retain_blocks
+        self._gate = gate
         self._clock = clock or SystemClock()
 
     async def run(self) -> None:
@@ -59,7 +72,9 @@ class Backfill:
                 await self._clock.sleep(IDLE_S)
 
     async def step(self) -> bool:
-        """Fill one chunk of the newest hole; False when there is nothing to do now."""
+        """Fill one chunk of the newest hole; False when there is nothing to do now, or the gate is closed."""
+        if self._gate is not None and not await self._gate.open():
+            return False
         cursor = await self._store.cursor()
         if cursor is None:
             return False
@@ -72,11 +87,16 @@ class Backfill:
         return False
 
     async def _spans(self, head: int) -> list[BlockRange]:
-        """Return what is wanted as ranges: the configured ones, and whatever a jump of the head left out."""
+        """Return what is wanted as ranges: the configured ones, and whatever a jump of the head left out.
+
+        Nothing that retention takes away, or would.
+        """
         spans = [(span.first, head if span.last is None else min(span.last, head)) for span in self._wanted]
         followed = await self._store.followed_from()
         if followed is not None:
             spans.append((followed, head))
+        lowest = wanted_from(head, self._retain_blocks)
+        spans = [(max(first, lowest), last) for first, last in spans]
         return [BlockRange(first, last) for first, last in spans if first <= last]
 
     async def _fill(self, hole: BlockRange, *, anchored: bool) -> None:

@@ -211,4 +211,5 @@ async def _covered(chain: Reader) -> str:
     if not ranges:
         return "the index, which is empty so far"
     shown = ", ".join(str(span) for span in ranges[-5:])
-    return f"indexed blocks {'… ' if len(ranges) > 5 else ''}{shown}"
+    only = "" if await chain.watched() is None else ", of which only transactions of watched addresses are stored"
+    return f"indexed blocks {'… ' if len(ranges) > 5 else ''}{shown}{only}"

@@ -108,6 +108,15 @@ async def chain_id(client: RpcClient) -> int:
     return from_quantity(found, 2**63 - 1)
 
 
+async def finalized(client: RpcClient) -> int | None:
+    """Return the height of the `finalized` block; None from a node that does not know the tag, or has none yet."""
+    try:
+        found = wire.head(await client.raw("eth_getBlockByNumber", "finalized", False))
+    except RpcRefused:
+        return None
+    return None if found is None else found.ref.number
+
+
 def _parts(wanted: BlockRange, size: int) -> Iterator[BlockRange]:
     for first in range(wanted.first, wanted.last + 1, size):
         yield BlockRange(first, min(first + size - 1, wanted.last))

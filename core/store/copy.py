@@ -26,7 +26,7 @@ class Role(IntFlag):
 BLOCK_COLUMNS: Final = (
     "chain_id", "number", "block_time", "size", "tx_count", "hash", "parent_hash", "miner", "state_root",
     "transactions_root", "receipts_root", "uncles_hash", "logs_bloom", "extra_data", "mix_hash", "nonce",
-    "difficulty", "total_difficulty", "gas_limit", "gas_used", "base_fee", "uncles", "extra",
+    "difficulty", "total_difficulty", "gas_limit", "gas_used", "base_fee", "uncles", "extra", "stored_tx_count",
 )  # fmt: skip
 TRANSACTION_COLUMNS: Final = (
     "chain_id", "block_number", "tx_index", "type", "status", "hash", "sender", "recipient", "contract_address",
@@ -69,11 +69,14 @@ def check_linked(blocks: Sequence[Block]) -> None:
 
 def block_row(chain_id: int, block: Block) -> Row:
     """Return the row of `chain.block`, in the order of BLOCK_COLUMNS."""
+    whole = block.tx_total is None
     return (
-        chain_id, block.number, block_time(block.timestamp), block.size, len(block.txs), block.hash, block.parent_hash,
+        chain_id, block.number, block_time(block.timestamp), block.size, len(block.txs) if whole else block.tx_total,
+        block.hash, block.parent_hash,
         block.miner, block.state_root, block.transactions_root, block.receipts_root, block.uncles_hash,
         block.logs_bloom, block.extra_data, block.mix_hash, block.nonce, block.difficulty, block.total_difficulty,
         block.gas_limit, block.gas_used, block.base_fee, block.uncles, block.extra,
+        None if whole else len(block.txs),
     )  # fmt: skip
 
 
@@ -109,9 +112,9 @@ def address_rows(
     `more` gives, per block, (transaction index, address, role) beyond those that the transaction itself shows.
     """
     for block, given in zip(blocks, more, strict=True):
-        found = [roles(tx) for tx in block.txs]
+        found = {tx.index: roles(tx) for tx in block.txs}
         for index, address, role in given:
             found[index][address] = found[index].get(address, Role(0)) | role
-        for index, by_address in enumerate(found):
+        for index, by_address in found.items():
             for address, role in by_address.items():
                 yield chain_id, address, block.number, index, int(role)

@@ -4,6 +4,7 @@ There are three ways in, each served by one index: an address (`address_transact
 the chain itself. What else is asked filters the transactions found that way. Filters that are not asked are null.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
@@ -97,7 +98,9 @@ SQL_ALL_OLDEST: Final = _PAGE.format(source=_ALL, **_ASCENDING)
 SQL_ALL_COUNT: Final = _COUNT.format(source=_ALL)
 # Blocks carry their number of transactions: a sum over them is a hundredth of the rows.
 SQL_UNFILTERED_COUNT: Final = """
-    select coalesce(sum(tx_count), 0)::bigint from chain.block where chain_id = $1 and number between $2 and $3
+    select coalesce(sum(coalesce(stored_tx_count, tx_count)), 0)::bigint
+    from chain.block
+    where chain_id = $1 and number between $2 and $3
 """
 
 
@@ -124,6 +127,10 @@ class Filter:
     to_block: int | None = None
     from_time: datetime | None = None
     to_time: datetime | None = None
+
+    def within(self, watched: Collection[bytes]) -> bool:
+        """Whether it asks only for what concerns one of `watched`."""
+        return self.address in watched or self.token in watched
 
     @property
     def only_range(self) -> bool:

@@ -1,11 +1,13 @@
 """ChainStore on PostgreSQL: rows, coverage and cursor in one short transaction, the guard first."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
+import asyncpg
+
 from core.clock import Clock, SystemClock
-from core.errors import CursorMoved, SeamBroken, WrongChain
+from core.errors import CursorMoved, SeamBroken, StoreUnavailable, WrongChain
 from core.store import copy, finality, reader, tokens, vaults
 from core.store.derived import Derived
 from core.store.pool import Connection, Pool, translated
@@ -112,14 +114,24 @@ SQL_NOTIFY: Final = "select pg_notify('chain_' || $1::bigint, $2::bigint::text)"
 
 
 class PgStore:
-    """What is stored of one chain, in PostgreSQL (ChainStore); `derived` are the tables that blocks imply."""
+    """What is stored of one chain, in PostgreSQL (ChainStore); `derived` are the tables that blocks imply.
+
+    `keep` leaves out transactions that are not to be stored (indexer/watch.py).
+    """
 
     def __init__(
-        self, pool: Pool, chain_id: int, *, derived: Sequence[Derived] = (), clock: Clock | None = None
+        self,
+        pool: Pool,
+        chain_id: int,
+        *,
+        derived: Sequence[Derived] = (),
+        keep: Callable[[Block], Block] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._pool = pool
         self._chain = chain_id
         self._derived = tuple(derived)
+        self._keep = keep
         self._clock = clock or SystemClock()
         self._slots: set[int] = set()
         self._tokens: dict[bytes, int] = {}
@@ -227,7 +239,12 @@ class PgStore:
     async def _transaction(self) -> AsyncIterator[Connection]:
         with translated():
             async with self._pool.acquire() as conn, conn.transaction():
-                yield conn
+                try:
+                    yield conn
+                except asyncpg.CheckViolationError as error:
+                    # Another chain's retention dropped a partition of ours while it was empty: it is made again.
+                    self._slots.clear()
+                    raise StoreUnavailable(f"database: {error}") from error
 
     async def _move_cursor(self, conn: Connection, before: BlockRef | None, after: BlockRef | None) -> None:
         match before, after:
@@ -247,6 +264,8 @@ class PgStore:
     async def _copy_rows(self, conn: Connection, blocks: Sequence[Block]) -> dict[bytes, int]:
         """Copy the rows of `blocks` into all tables; return the tokens among them that were not known before."""
         chain = self._chain
+        if self._keep is not None:
+            blocks = [self._keep(block) for block in blocks]
         implied = [[each.derive(chain, block) for block in blocks] for each in self._derived]
         roles = [[role for found in implied for role in found[i].roles] for i in range(len(blocks))]
         tables: list[tuple[str, Sequence[str], Iterable[copy.Row]]] = [

@@ -33,8 +33,10 @@ SQL_COVERAGE: Final = """
     where chain_id = $1
     order by lower(blocks)
 """
+SQL_WATCHED: Final = "select watched from chain.chain where chain_id = $1"
+SQL_BACKFILL_PAUSED: Final = "select backfill_paused from chain.chain where chain_id = $1"
 SQL_BLOCK: Final = """
-    select b.number, b.hash, b.block_time, b.tx_count,
+    select b.number, b.hash, b.block_time, b.tx_count, b.stored_tx_count,
         array(
             select t.hash from chain.transaction t
             where t.chain_id = $1 and t.block_number = $2
@@ -100,12 +102,14 @@ class Lag:
 
 @dataclass(frozen=True, slots=True)
 class StoredBlock:
-    """A block as listings need it."""
+    """A block as listings need it. `tx_hashes` are all of its `tx_count` transactions unless it is only `watched`."""
 
     number: int
     hash: bytes
     block_time: datetime
     tx_hashes: tuple[bytes, ...]
+    tx_count: int
+    watched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,17 +190,31 @@ class Reader:
         """Return the stored ranges in ascending order, adjacent ones joined."""
         return await coverage(self._pool, self._chain)
 
+    async def backfill_paused(self) -> str | None:
+        """Return why backfill waits; None while it does not."""
+        with translated():
+            why: str | None = await self._pool.fetchval(SQL_BACKFILL_PAUSED, self._chain)
+        return why
+
     async def block(self, number: int) -> StoredBlock | None:
         """Return the block at `number` with its transactions' hashes in order."""
         with translated():
             row = await self._pool.fetchrow(SQL_BLOCK, self._chain, number)
         if row is None:
             return None
-        if len(row["hashes"]) != row["tx_count"]:
-            raise StoreUnavailable(
-                f"block {number}: {len(row['hashes'])} of {row['tx_count']} transactions are readable"
-            )
-        return StoredBlock(row["number"], row["hash"], row["block_time"], tuple(row["hashes"]))
+        watched = row["stored_tx_count"] is not None
+        expected = row["stored_tx_count"] if watched else row["tx_count"]
+        if len(row["hashes"]) != expected:
+            raise StoreUnavailable(f"block {number}: {len(row['hashes'])} of {expected} transactions are readable")
+        return StoredBlock(
+            row["number"], row["hash"], row["block_time"], tuple(row["hashes"]), row["tx_count"], watched
+        )
+
+    async def watched(self) -> tuple[bytes, ...] | None:
+        """Return the addresses whose transactions alone are stored; None where all are."""
+        with translated():
+            found = await self._pool.fetchval(SQL_WATCHED, self._chain)
+        return None if found is None else tuple(found)
 
     async def transaction(self, tx_hash: bytes) -> StoredTx | None:
         """Return the transaction with this hash, if a covered block holds it."""
@@ -221,9 +239,11 @@ class Reader:
                 found = await listing.listed(conn, self._chain, wanted, window, at)
                 stored = await self._at(conn, found.places)
                 ranges = await conn.fetch(SQL_COVERAGE, self._chain)
+                watched = await conn.fetchval(SQL_WATCHED, self._chain)
         by_place = {(tx.block_number, tx.tx_index): tx for tx in stored}
         covered = within(joined(BlockRange(row["first"], row["last"]) for row in ranges), found.span)
         complete = found.span is None or covered == (found.span,)
+        complete = complete and (watched is None or wanted.within(watched))
         return TxPage(tuple(by_place[place] for place in found.places), found.total, at, covered, complete)
 
     async def token(self, address: bytes) -> StoredToken | None:

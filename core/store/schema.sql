@@ -8,6 +8,40 @@ CREATE DOMAIN chain.uint256 AS numeric(78,0);
 
 CREATE DOMAIN chain.uint64 AS numeric(20,0);
 
+CREATE FUNCTION chain.drop_empty_partition(below bigint) RETURNS text
+    LANGUAGE plpgsql
+    AS $_$
+declare
+    width constant bigint := 1000000;
+    part record;
+    filled boolean;
+begin
+    for part in
+        select child.relname as name, parent.relname as parent, right(child.relname, 8)::bigint as slot
+        from pg_catalog.pg_inherits link
+        join pg_catalog.pg_class child on child.oid = link.inhrelid
+        join pg_catalog.pg_class parent on parent.oid = link.inhparent
+        where parent.relnamespace = 'chain'::regnamespace and parent.relkind = 'p' and child.relkind = 'r'
+            and child.relname ~ '_p[0-9]{8}$'
+        order by slot, parent
+    loop
+        continue when (part.slot + 1) * width > below;
+        -- Other chains of this database share the partitions.
+        continue when exists (
+            select from chain.coverage where blocks && int8range(part.slot * width, (part.slot + 1) * width));
+        execute format('select exists (select from chain.%I)', part.name) into filled;
+        continue when filled;
+        execute format('lock table only chain.%I in access exclusive mode', part.parent);
+        execute format('lock table chain.%I in access exclusive mode', part.name);
+        execute format('select exists (select from chain.%I)', part.name) into filled;
+        continue when filled;
+        execute format('drop table chain.%I', part.name);
+        return part.name;
+    end loop;
+    return null;
+end
+$_$;
+
 CREATE FUNCTION chain.ensure_partitions(first bigint, last bigint) RETURNS integer
     LANGUAGE plpgsql
     AS $$
@@ -85,23 +119,32 @@ CREATE TABLE chain.block (
     gas_used chain.uint64 NOT NULL,
     base_fee chain.uint256,
     uncles bytea[] NOT NULL,
-    extra json
+    extra json,
+    stored_tx_count integer
 )
 PARTITION BY RANGE (number);
 
 COMMENT ON COLUMN chain.block.extra IS 'Header fields of some forks or chains, as the node sent them (withdrawals, blobs, L2).';
+
+COMMENT ON COLUMN chain.block.stored_tx_count IS 'How many of tx_count transactions are stored. Null: all.';
 
 CREATE TABLE chain.chain (
     chain_id bigint NOT NULL,
     name text NOT NULL,
     genesis_hash bytea,
     followed_from bigint,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    backfill_paused text,
+    watched bytea[]
 );
 
 COMMENT ON TABLE chain.chain IS 'Chains this database holds. genesis_hash tells two chains with one id apart.';
 
 COMMENT ON COLUMN chain.chain.followed_from IS 'First block the head writer ever committed: holes above it are filled.';
+
+COMMENT ON COLUMN chain.chain.backfill_paused IS 'Why backfill waits: too little room on the disk. Null while it works.';
+
+COMMENT ON COLUMN chain.chain.watched IS 'Addresses whose transactions alone are stored, ascending. Null: all transactions are.';
 
 CREATE TABLE chain.coverage (
     chain_id bigint NOT NULL,
@@ -179,7 +222,8 @@ CREATE TABLE chain.orphan_block (
     gas_used chain.uint64 CONSTRAINT block_gas_used_not_null NOT NULL,
     base_fee chain.uint256,
     uncles bytea[] CONSTRAINT block_uncles_not_null NOT NULL,
-    extra json
+    extra json,
+    stored_tx_count integer
 );
 
 CREATE TABLE chain.orphan_transaction (
