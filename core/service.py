@@ -63,13 +63,12 @@ async def _keep(service: Service, metrics: RestartMetrics, pause: "_Pause") -> N
     while True:
         started = pause.clock.monotonic()
         try:
-            await service.run()
+            await _run(service)
         except (Transient, BaseExceptionGroup) as error:
             verdict = first_of(error)
             if not isinstance(verdict, Transient):
                 raise
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if _cancelled():
                 # It failed while cleaning up: starting it again would lose the cancellation.
                 raise asyncio.CancelledError from error
             attempt = 0 if pause.clock.monotonic() - started > CALM_S else attempt + 1
@@ -78,6 +77,25 @@ async def _keep(service: Service, metrics: RestartMetrics, pause: "_Pause") -> N
             await pause.full_jitter(attempt)
         else:
             raise ServiceEnded(f"service {service.name} returned; it should run for ever")
+
+
+async def _run(service: Service) -> None:
+    """Run a service in a task of its own, awaited here, so that its caller's count of cancellations stays true.
+
+    On Python 3.11 a TaskGroup that failed leaves the task that held it counted as cancelled for ever.
+    """
+    try:
+        await asyncio.create_task(service.run(), name=service.name)
+    except asyncio.CancelledError:
+        if not _cancelled():
+            # A task group takes a cancelled child for one that is done: nobody would ever notice.
+            raise ServiceEnded(f"service {service.name} was cancelled, but not by its supervisor") from None
+        raise
+
+
+def _cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class _Pause:

@@ -86,7 +86,6 @@ class HeadWatch:
 
     async def run(self) -> None:
         """Watch for ever."""
-        self._socket_at, self._socket_height = None, -1
         async with asyncio.TaskGroup() as group:
             group.create_task(self._poll(), name=f"{self.name}.poll")
             if self._stream is not None:

@@ -142,6 +142,41 @@ async def test_a_service_that_fails_while_it_is_cancelled_is_not_started_again()
     assert metrics.restarts == []
 
 
+async def test_a_service_whose_own_task_group_failed_is_started_again() -> None:
+    """On Python 3.11 such a task counts as cancelled ever after, which must not be taken for a stop."""
+    tries = 0
+    again = asyncio.Event()
+
+    async def group() -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 3:
+            again.set()
+            await asyncio.Event().wait()
+        async with asyncio.TaskGroup() as inner:
+            inner.create_task(fails_later())
+            inner.create_task(asyncio.Event().wait())
+
+    async def fails_later() -> None:
+        await asyncio.sleep(0.01)
+        raise RpcUnavailable("away")
+
+    running = asyncio.create_task(supervise([Does(group)], Counting(), dice=random.Random(1)))
+    async with asyncio.timeout(20):
+        await again.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_a_service_that_is_cancelled_by_nobody_has_failed() -> None:
+    async def gives_up() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(ServiceEnded, match="not by its supervisor"):
+        await supervise([Does(gives_up), Does(for_ever)], Counting())
+
+
 def test_what_a_person_must_configure_exits_with_78() -> None:
     found = [exit_code(error) for error in (BadConfig("x"), ServiceEnded("x"), ValueError("x"), RpcUnavailable("x"))]
     assert found == [78, 1, 1, 1]
