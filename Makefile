@@ -6,12 +6,12 @@ BIN := $(VENV)/bin
 DATA ?= var/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check fmt schema lock contracts clean
+.PHONY: help setup demo run test fuzz check fmt schema lock contracts clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: $(VENV)/.ready npm/build/.ready ## install everything that demo and tests need
+setup: $(VENV)/.ready npm/build/.stamp ## install everything that demo and tests need
 
 $(VENV)/.ready: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 or newer is needed, found {sys.version.split()[0]}" if sys.version_info < (3, 11) else 0)'
@@ -24,7 +24,7 @@ npm/node_modules/.ready: npm/package-lock.json
 	cd npm && npm ci --no-progress --loglevel=error
 	@touch $@
 
-npm/build/.ready: npm/node_modules/.ready npm/compile.mjs $(wildcard contracts/solidity/*.sol)
+npm/build/.stamp: npm/node_modules/.ready npm/compile.mjs $(wildcard contracts/solidity/*.sol)
 	cd npm && node compile.mjs
 	@touch $@
 
@@ -36,6 +36,9 @@ run: $(VENV)/.ready ## run everything against your own node: CHAINWORKD_RPC_URL=
 
 test: setup ## run the tests
 	$(BIN)/python -m pytest
+
+fuzz: setup ## send the API whatever its description allows and forbids: FUZZ_EXAMPLES a path
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} $(BIN)/python -m pytest tests/api/test_fuzz.py --timeout 3000
 
 check: $(VENV)/.ready ## lint, types, imports and the house's own rules
 	$(BIN)/ruff check .
@@ -52,7 +55,7 @@ schema: $(VENV)/.ready ## rewrite core/store/schema.sql from the migrations
 	$(BIN)/python -m daemon.schema
 
 contracts: npm/node_modules/.ready ## compile our Solidity again
-	rm -rf npm/build && $(MAKE) npm/build/.ready
+	rm -rf npm/build && $(MAKE) npm/build/.stamp
 
 lock: $(VENV)/.ready ## pin the Python packages that are installed now
 	$(BIN)/python -m pip freeze --exclude-editable > requirements.lock

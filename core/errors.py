@@ -47,8 +47,12 @@ class RpcRefused(Transient):
 
     @property
     def unsupported(self) -> bool:
-        """Whether the node does not know the method at all."""
-        return self.code == -32601 or "does not exist" in self.message or "not supported" in self.message.lower()
+        """Whether the node does not know the method at all (-32601, JSON-RPC 2.0; -32004, EIP-1474)."""
+        text = self.message.lower()
+        # "header does not exist" is about a block; only what speaks of the method is about the method.
+        named = "method" in text or self.method.lower() in text
+        missing = ("does not exist", "not supported", "unsupported", "not available", "not found")
+        return self.code in (-32601, -32004) or (named and any(words in text for words in missing))
 
 
 class BadAnswer(Transient):

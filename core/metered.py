@@ -93,7 +93,7 @@ class MeteredStore:
         number = -1 if ancestor is None else ancestor.number
         self._metrics.rewound(cursor.number - number, number)
 
-    async def discard(self, orphans: BlockRange, *, reason: str) -> None:
+    async def discard(self, first: int, tip: BlockRef, *, reason: str) -> None:
         """Discard, counted."""
-        await self._store.discard(orphans, reason=reason)
-        self._metrics.discarded(len(orphans))
+        await self._store.discard(first, tip, reason=reason)
+        self._metrics.discarded(tip.number - first + 1)

@@ -68,6 +68,10 @@ async def _keep(service: Service, metrics: RestartMetrics, pause: "_Pause") -> N
             verdict = first_of(error)
             if not isinstance(verdict, Transient):
                 raise
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                # It failed while cleaning up: starting it again would lose the cancellation.
+                raise asyncio.CancelledError from error
             attempt = 0 if pause.clock.monotonic() - started > CALM_S else attempt + 1
             metrics.restarted(service.name, verdict)
             log.warning("service restarts", extra={"service": service.name, "attempt": attempt, "why": str(verdict)})

@@ -60,8 +60,11 @@ def _url(value: str, schemes: tuple[str, ...], *, host: bool = True) -> str:
     except ValueError:
         usable = False
     if not usable:
+        # Of the value nothing but a scheme is shown: without one, its beginning may be a key.
+        found = re.match(r"([a-z][a-z0-9+.-]{0,15})://", value)
         raise ValueError(
-            f"expected a URL with scheme {' or '.join(schemes)}, found one with {value.split(':', maxsplit=1)[0]!r}"
+            f"expected a URL with scheme {' or '.join(schemes)}, "
+            + (f"found one with {found[1]!r} that cannot be used" if found else "found something else")
         )
     return value
 
@@ -232,8 +235,10 @@ def load(
         merged = deep_merge(merged, _toml(_profile_file(name)))
     if config is not None:
         merged = deep_merge(merged, _toml(config))
-    merged = deep_merge(merged, _credentials(env))
-    merged = deep_merge(merged, _shortcuts(env, merged))
+    credentials = _credentials(env)
+    short = {PREFIX + name.upper(): credentials.pop(name) for name in list(credentials) if name.upper() in SHORTCUTS}
+    merged = deep_merge(merged, credentials)
+    merged = deep_merge(merged, _shortcuts({**short, **env}, merged))
     return _validated(merged, env)
 
 

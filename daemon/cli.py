@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import logging
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from importlib.metadata import version
@@ -152,10 +153,10 @@ def _guarded(arguments: argparse.Namespace) -> int:
     try:
         if arguments.command == "child":
             settings, url, sockets = family.read_order()
-            _logging(settings)
+            _logging(settings, arguments.role)
             return _until_stopped(run.run_services(arguments.role, settings, url, sockets, family.ParentWatch()))
         settings = settings_of.load(profile=demo.profile(arguments), config=arguments.config)
-        _logging(settings)
+        _logging(settings, getattr(arguments, "role", None) or arguments.command)
         return _until_stopped(arguments.does(settings, arguments))
     except ChainworkdError as error:
         log.error("%s", error)
@@ -174,8 +175,8 @@ def _failed(error: BaseException) -> int:
     return exit_code(error)
 
 
-def _logging(settings: Settings) -> None:
-    logs.set_up(level=settings.log.level, style=settings.log.style)
+def _logging(settings: Settings, process: str) -> None:
+    logs.set_up(level=settings.log.level, style=settings.log.style, process=process)
 
 
 def _until_stopped(work: Awaitable[int | None]) -> int:
@@ -183,16 +184,19 @@ def _until_stopped(work: Awaitable[int | None]) -> int:
 
     async def body() -> int:
         task = asyncio.ensure_future(work)
-        with stopping_on_signals(task, within_s=STOP_S) as stop:
-            try:
+        try:
+            with stopping_on_signals(task, within_s=STOP_S) as stop:
                 return await task or 0
-            except asyncio.CancelledError:
-                if stop.asked_by is None:
-                    raise
-                return 0
-            except family.OrphanedChild:
-                log.warning("stopping: the parent process is gone")
-                return 1
+        except asyncio.CancelledError:
+            if stop.asked_by is None:
+                raise
+            return 0
+        except family.OrphanedChild:
+            log.warning("stopping: the parent process is gone")
+            return 1
+        finally:
+            # The second Ctrl-C of an impatient person must not break off what is left of an orderly end.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     return uvloop.run(body())
 

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +32,13 @@ SQL_SAMPLE: Final = """
     order by t.block_number desc, t.tx_index
     limit 1
 """
-SQL_HEIGHT: Final = "select number from chain.cursor where chain_id = $1"
+# Only once this run has heard of the chain and agrees with it: blocks of the last run may be gone from the node.
+SQL_HEIGHT: Final = """
+    select c.number
+    from chain.cursor c
+    join chain.head h on h.chain_id = c.chain_id and h.number = c.number and h.hash = c.hash
+    where c.chain_id = $1 and h.seen_at >= $2
+"""
 
 
 def profile(arguments: argparse.Namespace) -> str | None:
@@ -118,6 +125,7 @@ class Greeter:
         self._house = house
         self._town = town
         self._token = token
+        self._since = datetime.now(UTC)
 
     async def run(self) -> None:
         """Print the list once."""
@@ -132,9 +140,9 @@ class Greeter:
         try:
             async with asyncio.timeout(READY_S):
                 while True:
-                    height = await pool.fetchval(SQL_HEIGHT, chain_id) or 0
-                    row = await pool.fetchrow(SQL_SAMPLE, chain_id, self._town.actors[0], height - 100)
-                    if row is not None:
+                    height = await pool.fetchval(SQL_HEIGHT, chain_id, self._since)
+                    row = height and await pool.fetchrow(SQL_SAMPLE, chain_id, self._town.actors[0], height - 100)
+                    if row:
                         return row["hash"], row["block_number"]
                     await asyncio.sleep(0.2)
         except TimeoutError:
@@ -149,7 +157,7 @@ class Greeter:
 chainworkd demo: a local chain is being indexed and served. Ctrl-C stops it; started again, it goes on.
 
   status page      {api}/
-  API              {v1}
+  API              {api}/api/docs
   API token        {self._token}
   node (JSON-RPC)  {self._town.http_url}
   metrics          {metrics}

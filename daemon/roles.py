@@ -1,5 +1,6 @@
 """One process each: which services it runs, with which rights in the database, on which sockets."""
 
+import logging
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from api.limits import Budget, RateLimiter
 from api.readiness import Readiness
 from api.routes.explorer import Explorer
 from api.routes.operations import probes, status_page
-from api.server import HttpServer, listen
+from api.server import HttpServer, listen, url_of
 from core import systemd
 from core.errors import BadConfig
 from core.metrics import Metrics
@@ -21,6 +22,8 @@ from core.settings import Settings
 from core.store.pool import Pool, open_pool
 from core.store.space import GB, free_space
 from daemon.chains import Build, ChainServices, Disk, backfill_services, head_services
+
+log = logging.getLogger(__name__)
 
 Role = Literal["indexer", "backfill", "api"]
 ROLES: Final[tuple[Role, ...]] = ("indexer", "backfill", "api")
@@ -44,7 +47,7 @@ class Sockets:
 
 
 def bind(settings: Settings, role: Role) -> Sockets:
-    """Bind what `role` listens on. Raises BadConfig naming the setting whose port is taken."""
+    """Bind what `role` listens on, and log where. Raises BadConfig naming the setting whose port is taken."""
     ops = settings.ops
     port = {"indexer": ops.indexer_port, "backfill": ops.backfill_port, "api": ops.api_port}[role]
     probing = listen(ops.host, port, f"ops.{role}_port")
@@ -55,6 +58,13 @@ def bind(settings: Settings, role: Role) -> Sockets:
     except BadConfig:
         probing.close()
         raise
+
+
+def announce(role: Role, bound: Sockets) -> None:
+    """Log where `role` listens: with port 0 the log is the only place that tells."""
+    for face, one in (("ops", bound.ops), ("api", bound.api)):
+        if one is not None:
+            log.info("listening", extra={"role": role, "face": face, "url": url_of(one)})
 
 
 def require_chains(settings: Settings) -> None:

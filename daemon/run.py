@@ -3,22 +3,26 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from api.server import url_of
 from core.errors import BadConfig, ServiceEnded, StoreUnavailable
 from core.metrics import Metrics
 from core.service import Service, supervise
 from core.settings import Settings
+from core.store.cluster import InUse
 from core.store.embedded import EmbeddedPostgres
 from core.store.migrate import migrate, require_migrated
 from daemon.family import Child
-from daemon.roles import ROLES, Role, Sockets, bind, require_chains, services_of
+from daemon.roles import ROLES, Role, Sockets, announce, bind, require_chains, services_of
 from daemon.schema import MIGRATIONS
 
 log = logging.getLogger(__name__)
+
+START_S: Final = 60.0  # how long a command waits for a daemon that is starting the database
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,8 @@ async def run_all(settings: Settings, extra: Extra | None = None) -> None:
     try:
         for role in ROLES:
             sockets[role] = bind(settings, role)
+        for role, bound in sockets.items():
+            announce(role, bound)
         async with database(settings) as url:
             await migrate(url, MIGRATIONS)
             house = House(settings, url, sockets)
@@ -75,6 +81,7 @@ async def run_role(role: Role, settings: Settings) -> None:
         )
     await require_migrated(url, MIGRATIONS)
     sockets = bind(settings, role)
+    announce(role, sockets)
     try:
         await run_services(role, settings, url, sockets)
     finally:
@@ -111,14 +118,26 @@ async def existing_database(settings: Settings, *, start: bool = False) -> Async
     An embedded server that nobody runs is started for the while; one that does not exist yet is only made if `start`.
     """
     folder = embedded_folder(settings)
-    running = None if settings.database.url else await EmbeddedPostgres(folder).running_url()
-    if running is not None:
-        yield running
-        return
     if not settings.database.url and not start and not folder.is_dir():
         raise BadConfig(f"no database: database.url is not set, and there is none in {folder} yet (`chainworkd run`)")
-    async with database(settings) as url:
-        yield url
+    async with AsyncExitStack() as stack:
+        yield await _theirs_or_ours(settings, folder, stack)
+
+
+async def _theirs_or_ours(settings: Settings, folder: Path, stack: AsyncExitStack) -> str:
+    """Return the URL of the server that runs, or start one on `stack`; wait for one that is just being started."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + START_S
+    while True:
+        running = None if settings.database.url else await EmbeddedPostgres(folder).running_url()
+        if running is not None:
+            return running
+        try:
+            return await stack.enter_async_context(database(settings))
+        except InUse:
+            if clock() > until:
+                raise
+            await asyncio.sleep(0.2)
 
 
 async def _watched(server: EmbeddedPostgres) -> None:

@@ -18,18 +18,19 @@ async def common_ancestor(
     raises BadAnswer, since a lagging node behind a balancer must not cause a rewind.
     """
     heights = _Heights(stored)
-    step, good = 1, len(heights)
-    bad = -1
-    while good > bad + step and not await _canonical(source, store, heights[bad + step], head):
-        bad, step = bad + step, step * 2
-    good = min(bad + step, good)
+    bad, good = -1, len(heights)
+    step, found = 1, None
     while good - bad > 1:
-        middle = (good + bad) // 2
-        if await _canonical(source, store, heights[middle], head):
-            good = middle
+        galloping = found is None and bad + step < good
+        position = bad + step if galloping else (good + bad) // 2
+        step *= 2
+        canonical = await _canonical(source, store, heights[position], head)
+        if canonical is None:
+            bad = position
         else:
-            bad = middle
-    return None if good >= len(heights) else await store.ref_at(heights[good])
+            good, found = position, canonical
+    # What was found, not what is stored there by now: a discard meanwhile must not look like "no ancestor at all".
+    return found
 
 
 class _Heights:
@@ -49,10 +50,10 @@ class _Heights:
         raise IndexError(position)
 
 
-async def _canonical(source: ChainSource, store: ChainStore, number: int, head: int) -> bool:
+async def _canonical(source: ChainSource, store: ChainStore, number: int, head: int) -> BlockRef | None:
     if number > head:
-        return False
+        return None
     theirs = await source.ref_at(number)
     if theirs is None:
         raise BadAnswer(f"node at height {head} has no block {number}")
-    return theirs == await store.ref_at(number)
+    return theirs if theirs == await store.ref_at(number) else None

@@ -9,7 +9,7 @@ from core.chain import ChainSource
 from core.clock import Clock, SystemClock
 from core.errors import BadAnswer, SeamBroken
 from core.store.port import ChainStore
-from core.types import Block, BlockRange
+from core.types import Block, BlockRange, BlockRef
 from indexer.ancestor import common_ancestor
 from indexer.link import Linked, link
 from indexer.plan import holes
@@ -52,6 +52,7 @@ class Backfill:
         chunk_blocks: int = 50,
         retain_blocks: int = 0,
         gate: Gate | None = None,
+        settled_blocks: int = SETTLED_BLOCKS,
         clock: Clock | None = None,
     ) -> None:
         self.name = f"backfill.{name}"
@@ -61,6 +62,7 @@ class Backfill:
         self._chunk_blocks = chunk_blocks
         self._retain_blocks = retain_blocks
         self._gate = gate
+        self._settled_blocks = settled_blocks
         self._clock = clock or SystemClock()
 
     async def run(self) -> None:
@@ -79,8 +81,8 @@ class Backfill:
         covered = await self._store.coverage()
         for hole in holes(covered, await self._spans(cursor.number)):
             anchored = any(hole.last + 1 == span.first for span in covered)
-            if anchored or hole.last + SETTLED_BLOCKS <= cursor.number:
-                await self._fill(hole, covered, anchored=anchored)
+            if anchored or hole.last + self._settled_blocks <= cursor.number:
+                await self._fill(hole, anchored=anchored)
                 return True
         return False
 
@@ -97,7 +99,7 @@ class Backfill:
         spans = [(max(first, lowest), last) for first, last in spans]
         return [BlockRange(first, last) for first, last in spans if first <= last]
 
-    async def _fill(self, hole: BlockRange, covered: Sequence[BlockRange], *, anchored: bool) -> None:
+    async def _fill(self, hole: BlockRange, *, anchored: bool) -> None:
         started = self._clock.monotonic()
         chunk = BlockRange(max(hole.first, hole.last - self._chunk_blocks + 1), hole.last)
         blocks = await self._source.blocks(chunk)
@@ -105,14 +107,18 @@ class Backfill:
             raise BadAnswer(f"node has {len(blocks)} of blocks {chunk}")
         if not isinstance(link(None, blocks), Linked):
             raise BadAnswer(f"node answered from two chains within blocks {chunk}")
-        if await self._below_is_orphaned(blocks[0], covered):
+        if await self._below_is_orphaned(blocks[0]):
             return
-        await self._store.fill(blocks, anchored=anchored)
+        try:
+            await self._store.fill(blocks, anchored=anchored)
+        except SeamBroken:
+            await self._discard_above(chunk.last + 1)
+            raise
         ms = round((self._clock.monotonic() - started) * 1000, 1)
         txs = sum(len(block.txs) for block in blocks)
         log.info("filled", extra={"chain": self.name, "first": chunk.first, "last": chunk.last, "txs": txs, "ms": ms})
 
-    async def _below_is_orphaned(self, first: Block, covered: Sequence[BlockRange]) -> bool:
+    async def _below_is_orphaned(self, first: Block) -> bool:
         """Remove the stored range below `first` as far as the chain has left it; False when it joins.
 
         The head jumped over blocks that were replaced later: only the block that fills the hole can tell.
@@ -121,13 +127,34 @@ class Backfill:
         if below is None or below.hash == first.parent_hash:
             return False
         await self._source.verify()
-        head = await self._source.head()
         theirs = await self._source.ref_at(below.number)
         if theirs is None or theirs.hash != first.parent_hash:
             raise SeamBroken(f"block {first.ref} has a parent that the node does not have at {below.number}")
-        span = next(span for span in covered if span.last == below.number)
-        ancestor = await common_ancestor(self._source, self._store, [span], head.ref.number)
-        orphans = BlockRange(span.first if ancestor is None else ancestor.number + 1, below.number)
-        await self._store.discard(orphans, reason=f"block {first.number} has parent 0x{first.parent_hash.hex()}")
-        log.warning("discarded", extra={"chain": self.name, "first": orphans.first, "last": orphans.last})
+        span = next((span for span in await self._store.coverage() if below.number in span), None)
+        if span is None or span.last != below.number:
+            raise SeamBroken(f"block {below} is not the top of a stored range any more")
+        ancestor = await common_ancestor(self._source, self._store, [span], below.number)
+        if ancestor is not None and ancestor.number == below.number:
+            raise SeamBroken(f"block {below} is canonical after all: the node changed its mind, or the store did")
+        orphan = span.first if ancestor is None else ancestor.number + 1
+        await self._discard(orphan, below, f"block {first.number} has parent 0x{first.parent_hash.hex()}")
         return True
+
+    async def _discard_above(self, number: int) -> None:
+        """Remove the stored range that starts at `number`, if the node has another block there.
+
+        Such a range was filled on the strength of its age alone; the cursor's own is the head writer's to rewind.
+        """
+        span = next((span for span in await self._store.coverage() if span.first == number), None)
+        cursor = await self._store.cursor()
+        if span is None or cursor is None or cursor.number in span:
+            return
+        first, tip = await self._store.ref_at(number), await self._store.ref_at(span.last)
+        await self._source.verify()
+        theirs = await self._source.ref_at(number)
+        if first is not None and tip is not None and theirs is not None and theirs != first:
+            await self._discard(number, tip, f"the node's chain has another block at {number}")
+
+    async def _discard(self, first: int, tip: BlockRef, reason: str) -> None:
+        await self._store.discard(first, tip, reason=reason)
+        log.warning("discarded", extra={"chain": self.name, "first": first, "last": tip.number, "reason": reason})

@@ -83,7 +83,11 @@ class Follower:
 
     async def _jump(self, cursor: BlockRef | None, to: int) -> Step:
         """Go on at `to`, but only from a cursor that is still canonical: below the hole nobody would look again."""
-        if cursor is not None and await self._source.ref_at(cursor.number) != cursor:
+        theirs = None if cursor is None else await self._source.ref_at(cursor.number)
+        if cursor is not None and theirs is None:
+            # It announced a head far above: another backend answered, one that lags.
+            return Step("wait", cursor, cursor)
+        if cursor is not None and theirs != cursor:
             return await self._rewind(cursor, f"block {cursor.number} was replaced while nobody followed")
         return await self._advance(cursor, None, BlockRange(to, to))
 
@@ -112,10 +116,16 @@ class Follower:
             return Step("wait", None, None)
         await self._source.verify()
         head = await self._source.head()
-        covered = [span for span in await self._store.coverage() if span.first <= cursor.number]
+        # Another writer may have gone on since the cursor was read: what is above it is not ours to look at.
+        covered = [
+            BlockRange(span.first, min(span.last, cursor.number))
+            for span in await self._store.coverage()
+            if span.first <= cursor.number
+        ]
+        common = max((min(span.last, head.ref.number) for span in covered if span.first <= head.ref.number), default=-1)
         ancestor = await common_ancestor(self._source, self._store, covered, head.ref.number)
-        if ancestor == cursor:
-            # The node went back to the stored chain between two answers.
+        if common == (ancestor.number if ancestor else -1):
+            # The node lags, or went back to the stored chain: nothing it has contradicts what is stored.
             return Step("wait", cursor, cursor)
         await self._store.rewind(cursor, ancestor, reason=reason)
         depth = cursor.number - (ancestor.number if ancestor else covered[0].first - 1)

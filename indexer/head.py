@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 STALE_S: Final = 30.0  # a head this old no longer outranks a lower one from another origin
 SILENCE_S: Final = 3.0  # how long the socket may be behind polling
+FIRST_WORD_S: Final = 15.0  # the same for one that has yet to announce anything: it may still be connecting
 RECONNECT_S: Final = (0.5, 30.0)
 
 Stream = Callable[[], AsyncGenerator[Head, None]]
@@ -61,8 +62,10 @@ class HeadWatch:
         self._latest: Head | None = None
         self._origin = ""
         self._at = 0.0
-        self._socket_at: float | None = None  # when the socket last spoke; None while it is down
+        self._socket_open = False
+        self._socket_spoke = False  # whether this connection has announced anything
         self._socket_height = -1
+        self._behind_since: float | None = None  # when polling first saw a head that the open socket has not told of
         self._drop_socket = asyncio.Event()
         self._changed = asyncio.Condition()
 
@@ -94,21 +97,24 @@ class HeadWatch:
             head = await self._source.head()
             await self._announce(head, "poll")
             self._judge_socket(head)
-            await self._clock.sleep(self._poll_s if self._socket_at is None else self._poll_s * 3)
+            await self._clock.sleep(self._poll_s * 3 if self._socket_open and self._socket_spoke else self._poll_s)
 
     def _judge_socket(self, polled: Head) -> None:
-        if self._socket_at is None or polled.ref.number <= self._socket_height:
+        if not self._socket_open or polled.ref.number <= self._socket_height:
+            self._behind_since = None
             return
-        if self._clock.monotonic() - self._socket_at > SILENCE_S:
+        # Since it fell behind, not since it spoke: on a chain with 12 s blocks a healthy socket is silent for 12 s.
+        now = self._clock.monotonic()
+        self._behind_since = now if self._behind_since is None else self._behind_since
+        if now - self._behind_since > (SILENCE_S if self._socket_spoke else FIRST_WORD_S):
             self._drop_socket.set()
 
     async def _listen(self, stream: Stream) -> None:
         pause = RECONNECT_S[0]
         while True:
             why = await self._listen_once(stream)
-            if self._socket_height >= 0:
+            if self._socket_spoke:
                 pause = RECONNECT_S[0]
-            self._socket_at, self._socket_height = None, -1
             self._metrics.socket_dropped(why)
             log.warning("head socket closed", extra={"chain": self.name, "why": why, "pause_s": pause})
             await self._clock.sleep(pause)
@@ -117,12 +123,16 @@ class HeadWatch:
     async def _listen_once(self, stream: Stream) -> str:
         """Pass on what one connection announces, until it ends; return why it ended."""
         self._drop_socket.clear()
+        self._socket_open, self._socket_spoke, self._behind_since = True, False, None
+        # Nodes announce what is new; what was known before, a new connection need not tell.
+        self._socket_height = -1 if self._latest is None else self._latest.ref.number
         listener = asyncio.create_task(self._pass_on(stream), name=f"{self.name}.stream")  # awaited below
         dropped = asyncio.create_task(self._drop_socket.wait(), name=f"{self.name}.drop")
         try:
             await asyncio.wait({listener, dropped}, return_when=asyncio.FIRST_COMPLETED)
             return listener.result() if listener.done() else "silent"
         finally:
+            self._socket_open = False
             for task in (listener, dropped):
                 task.cancel()
             await asyncio.gather(listener, dropped, return_exceptions=True)
@@ -131,7 +141,7 @@ class HeadWatch:
         try:
             async with aclosing(stream()) as heads:
                 async for head in heads:
-                    self._socket_at = self._clock.monotonic()
+                    self._socket_spoke, self._behind_since = True, None
                     self._socket_height = head.ref.number
                     await self._announce(head, "socket")
         except Transient as error:
@@ -139,7 +149,10 @@ class HeadWatch:
         return "closed by the node"
 
     async def _announce(self, head: Head, origin: str) -> None:
-        if head == self._latest or not self._outranks(head, origin):
+        if head == self._latest:
+            self._at = self._clock.monotonic()
+            return
+        if not self._outranks(head, origin):
             return
         self._latest, self._origin, self._at = head, origin, self._clock.monotonic()
         self._metrics.announced(origin)

@@ -7,7 +7,7 @@ knows what they should be.
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import aiohttp
 import msgspec
@@ -17,7 +17,9 @@ from core.errors import BadAnswer, RpcRefused, RpcUnavailable
 
 JSON: Final = "application/json"
 MAX_BODY_BYTES: Final = 256 * 1024 * 1024  # 50 full mainnet blocks with receipts are about 60 MB
+KEY_CHARACTERS: Final = 8  # a shorter part of a path or query is a name such as "v3" or "rpc"
 RETRY_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError)  # msgspec lets text that is not UTF-8 through as it came
 
 Call = tuple[str, Sequence[object]]
 
@@ -46,6 +48,18 @@ def redacted(url: str) -> str:
     port = f":{parts.port}" if parts.port else ""
     hidden = "/…" if parts.path.strip("/") or parts.query else ""
     return f"{parts.scheme}://{host}{port}{hidden}"
+
+
+def scrubbed(text: str, url: str) -> str:
+    """Return `text`, which a node or a library wrote, without what of `url` may be a key: many echo the path."""
+    parts = urlsplit(url)
+    keys = {parts.username, parts.password}
+    pieces = [*parts.path.split("/"), *(value for _, value in parse_qsl(parts.query))]
+    keys |= {piece for piece in pieces if len(piece) >= KEY_CHARACTERS}
+    keys |= {unquote(key) for key in keys if key}
+    for key in sorted((key for key in keys if key), key=len, reverse=True):
+        text = text.replace(key, "…")
+    return text
 
 
 class RpcClient:
@@ -80,15 +94,19 @@ class RpcClient:
             self._session = None
 
     async def call(self, method: str, *params: object) -> Any:
-        """Return the decoded result of one call. Raises RpcRefused or RpcUnavailable."""
-        return msgspec.json.decode(await self.raw(method, *params))
+        """Return the decoded result of one call. Raises RpcRefused, RpcUnavailable or BadAnswer."""
+        raw = await self.raw(method, *params)
+        try:
+            return msgspec.json.decode(raw)
+        except UNREADABLE as error:
+            raise BadAnswer(f"{self.host}: {method}: {error}") from None
 
     async def raw(self, method: str, *params: object) -> msgspec.Raw:
         """Return the undecoded result of one call. Raises RpcRefused or RpcUnavailable."""
         body = msgspec.json.encode({"jsonrpc": "2.0", "id": 0, "method": method, "params": params})
         try:
             reply = _reply.decode(await self._post(body))
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise BadAnswer(f"{self.host}: {method}: not a JSON-RPC reply: {error}") from error
         return self._result(method, reply)
 
@@ -113,7 +131,7 @@ class RpcClient:
         try:
             # A node that refuses the batch as a whole answers with one object instead of a list.
             replies = _replies.decode(data) if data[:64].lstrip()[:1] == b"[" else [_reply.decode(data)]
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise BadAnswer(f"{self.host}: batch of {len(calls)}: not a JSON-RPC reply: {error}") from error
         return self._in_order(calls, replies)
 
@@ -134,7 +152,7 @@ class RpcClient:
 
     def _result(self, method: str, reply: _Reply) -> msgspec.Raw:
         if reply.error is not None:
-            raise RpcRefused(self.host, method, reply.error.code, reply.error.message)
+            raise RpcRefused(self.host, method, reply.error.code, scrubbed(reply.error.message, self.url))
         if isinstance(reply.result, msgspec.UnsetType):
             raise BadAnswer(f"{self.host}: {method}: reply has neither result nor error")
         return reply.result
@@ -157,7 +175,8 @@ class RpcClient:
             async with self._session.post(self.url, data=body) as response:
                 return self._checked(response.status, await self._body(response))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise RpcUnavailable(f"{self.host}: {type(error).__name__}: {_plain(error)}") from error
+            # Not "from error": the library's text may hold the full URL, and tracebacks are logged.
+            raise RpcUnavailable(f"{self.host}: {type(error).__name__}: {self._plain(error)}") from None
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         """Read the answer, but not one that would not fit: a node may send without end."""
@@ -174,18 +193,16 @@ class RpcClient:
 
     def _checked(self, status: int, data: bytes) -> bytes:
         if status in RETRY_STATUS:
-            raise RpcUnavailable(f"{self.host}: HTTP {status}: {_excerpt(data)}")
+            raise RpcUnavailable(f"{self.host}: HTTP {status}: {self._excerpt(data)}")
         # Some nodes send JSON-RPC errors with 4xx; those are answers. Anything else is not this protocol.
         if status >= 400 and data[:64].lstrip()[:1] not in (b"{", b"["):
-            raise RpcRefused(self.host, "request", -status, f"HTTP {status}: {_excerpt(data)}")
+            raise RpcRefused(self.host, "request", -status, f"HTTP {status}: {self._excerpt(data)}")
         return data
 
+    def _excerpt(self, data: bytes) -> str:
+        return scrubbed(data[:2_000].decode("utf-8", "replace").strip(), self.url)[:200]
 
-def _excerpt(data: bytes) -> str:
-    return data[:200].decode("utf-8", "replace").strip()
-
-
-def _plain(error: BaseException) -> str:
-    """Return the error's text without any URL: aiohttp puts the full URL, keys included, into some messages."""
-    text = str(error)
-    return text if "://" not in text else "see cause"
+    def _plain(self, error: BaseException) -> str:
+        """Return the error's text unless it holds a URL, keys included, as some of aiohttp's do."""
+        text = str(error)
+        return scrubbed(text, self.url) if "://" not in text else "no answer"

@@ -10,7 +10,7 @@ import msgspec
 from core.errors import BadAnswer, RpcRefused, RpcUnavailable, WrongChain
 from core.hex import from_quantity
 from core.rpc import wire
-from core.rpc.client import redacted
+from core.rpc.client import redacted, scrubbed
 from core.types import Head
 
 CONNECT_S: Final = 10.0
@@ -56,7 +56,10 @@ async def new_heads(url: str, chain_id: int) -> AsyncGenerator[Head, None]:
                 async for head in _heads(socket, host):
                     yield head
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise RpcUnavailable(f"{host}: {type(error).__name__}") from error
+        # Not "from error": a failed handshake's text holds the full URL, and tracebacks are logged.
+        raise RpcUnavailable(f"{host}: {type(error).__name__}") from None
+    except RpcRefused as error:
+        raise RpcRefused(host, error.method, error.code, scrubbed(error.message, url)) from None
 
 
 async def _subscribe(socket: aiohttp.ClientWebSocketResponse, host: str, chain_id: int) -> None:

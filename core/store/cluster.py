@@ -37,6 +37,10 @@ SOCKET_PATH_MAX: Final = 107
 SERVICE_ACCOUNTS: Final = ("postgres", "nobody")
 
 
+class InUse(BadConfig):
+    """Another process owns the data directory."""
+
+
 @dataclass(frozen=True, slots=True)
 class Home:
     """Where everything of one embedded server lives, and the account that runs it."""
@@ -101,7 +105,7 @@ def acquire(home: Home) -> int:
     except BlockingIOError:
         pid = os.read(handle, 20).decode("ascii", "replace").strip() or "?"
         os.close(handle)
-        raise BadConfig(f"{home.folder} is in use by pid {pid}; expected to be its only user") from None
+        raise InUse(f"{home.folder} is in use by pid {pid}; expected to be its only user") from None
     os.ftruncate(handle, 0)
     os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
     return handle
@@ -199,6 +203,22 @@ def disown_stale_pid_file(cluster: Path) -> None:
         return
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([f"{os.getpid()}\n", *lines[1:]]))
+
+
+def disown_stale_socket(folder: Path, cluster: Path) -> None:
+    """Remove the lock of a socket whose server is gone, although its pid lives: a zombie, or another program by now.
+
+    The server refuses to start then. The caller holds the data directory's lock, and only its servers use `folder`.
+    """
+    path = folder / f".s.PGSQL.{PORT}.lock"
+    try:
+        pid = abs(int(path.read_text().split(maxsplit=1)[0]))
+    except FileNotFoundError:
+        return
+    except (OSError, IndexError, ValueError):
+        pid = 0
+    if not pid or not serves(pid, cluster):
+        path.unlink(missing_ok=True)
 
 
 def open_log(home: Home) -> int:

@@ -27,6 +27,7 @@ from core.store.cluster import (
     PidFile,
     acquire,
     disown_stale_pid_file,
+    disown_stale_socket,
     ensure_cluster,
     log_tail,
     open_log,
@@ -208,6 +209,7 @@ class EmbeddedPostgres:
         """Start the server as our child; return whether it is ready (False: to be tried again)."""
         self._socket_dir = await socket_folder(home, self._socket_parents)
         disown_stale_pid_file(home.cluster)
+        disown_stale_socket(self._socket_dir, home.cluster)
         self._launch(home, root, self._socket_dir)
         if await self._came_up(home):
             return True

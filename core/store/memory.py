@@ -78,21 +78,35 @@ class MemoryStore:
             raise SeamBroken(f"block {last.number + 1} is not stored any more")
         if above is not None and above.parent_hash != last.hash:
             raise SeamBroken(f"block {last.ref} is not the parent of {above.ref}")
+        self._check_below_cursor(last)
         self._check_below(first)
+        taken = [block.number for block in blocks if block.number in self.blocks]
+        if taken:
+            raise SeamBroken(f"blocks {taken} are stored already")
         self._put(blocks)
 
     async def rewind(self, cursor: BlockRef, ancestor: BlockRef | None, *, reason: str) -> None:
         """Archive and remove every block above `ancestor` and move the cursor from `cursor` to it."""
+        above = -1 if ancestor is None else ancestor.number
         if self._cursor != cursor:
             raise CursorMoved(f"cursor is {self._cursor}, expected {cursor}")
-        self._remove(-1 if ancestor is None else ancestor.number, cursor.number, reason)
+        orphans = BlockRange(above + 1, cursor.number)
+        if ancestor is not None and await self.ref_at(ancestor.number) != ancestor:
+            raise SeamBroken(f"block {ancestor} is not stored any more")
+        self._remove(above, orphans.last, reason)
         self._cursor = ancestor
 
-    async def discard(self, orphans: BlockRange, *, reason: str) -> None:
-        """Archive and remove a covered range below the cursor's own range, and its coverage."""
-        if orphans.last not in self.blocks:
-            raise SeamBroken(f"block {orphans.last} is not stored any more")
+    async def discard(self, first: int, tip: BlockRef, *, reason: str) -> None:
+        """Archive and remove the blocks from `first` to `tip`, and their coverage."""
+        orphans = BlockRange(first, tip.number)
+        if await self.ref_at(tip.number) != tip or tip.number + 1 in self.blocks:
+            raise SeamBroken(f"block {tip} is not the top of a stored range any more")
+        self._check_below_cursor(self.blocks[tip.number])
         self._remove(orphans.first - 1, orphans.last, reason)
+
+    def _check_below_cursor(self, last: Block) -> None:
+        if self._cursor is None or last.number >= self._cursor.number:
+            raise SeamBroken(f"block {last.ref} is not below cursor {self._cursor}")
 
     def _check_below(self, first: Block) -> None:
         below = self.blocks.get(first.number - 1)

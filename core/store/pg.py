@@ -21,8 +21,9 @@ SQL_REGISTER: Final = """
     values ($1, $2, $3)
     on conflict (chain_id) do update
     set name = excluded.name, genesis_hash = coalesce(chain.genesis_hash, excluded.genesis_hash)
-    returning genesis_hash
+    where coalesce(chain.genesis_hash = excluded.genesis_hash, true)
 """
+SQL_GENESIS: Final = "select genesis_hash from chain.chain where chain_id = $1"
 SQL_CURSOR: Final = "select number, hash from chain.cursor where chain_id = $1"
 SQL_FOLLOWED_FROM: Final = "select followed_from from chain.chain where chain_id = $1"
 SQL_SET_FOLLOWED_FROM: Final = """
@@ -69,9 +70,13 @@ SQL_UNCOVER_TOP: Final = """
     where chain_id = $1 and lower(blocks) < $2 and upper(blocks) > $2
 """
 
-# Fills share it, rewinds own it: a fill that was fetched before a rewind must see what the rewind left.
-SQL_FILL_LOCK: Final = "select pg_advisory_xact_lock_shared(hashtext('chain.rewind'), $1)"
-SQL_REWIND_LOCK: Final = "select pg_advisory_xact_lock(hashtext('chain.rewind'), $1)"
+# Fills share it, rewinds own it: a fill that was fetched before a rewind must see what the rewind left. The chain is
+# the hash's seed because the two-key form takes integers only, and there are chain ids above 2^31 (Palm: 11297108109).
+SQL_FILL_LOCK: Final = "select pg_advisory_xact_lock_shared(hashtextextended('chain.rewind', $1))"
+SQL_REWIND_LOCK: Final = "select pg_advisory_xact_lock(hashtextextended('chain.rewind', $1))"
+SQL_ANY_STORED: Final = """
+    select exists (select from chain.block where chain_id = $1 and number between $2 and $3)
+"""
 
 SQL_ARCHIVE_REORG: Final = """
     insert into chain.reorg
@@ -134,12 +139,14 @@ class PgStore:
     async def register(self, name: str, genesis_hash: bytes | None) -> None:
         """Make the chain known. Raises WrongChain if the database holds another chain under this id."""
         with translated():
-            stored = await self._pool.fetchval(SQL_REGISTER, self._chain, name, genesis_hash)
-        if genesis_hash is not None and stored != genesis_hash:
-            raise WrongChain(
-                f"chain {self._chain}: the database was filled from genesis 0x{stored.hex()}, "
-                f"the node's is 0x{genesis_hash.hex()}; use another database for another chain"
-            )
+            done = await self._pool.execute(SQL_REGISTER, self._chain, name, genesis_hash)
+            if done.endswith(" 1"):
+                return
+            stored: bytes = await self._pool.fetchval(SQL_GENESIS, self._chain)
+        raise WrongChain(
+            f"chain {self._chain} ({name}): the database was filled from genesis 0x{stored.hex()}, "
+            f"the node's is 0x{(genesis_hash or b'').hex()}; use another database for another chain"
+        )
 
     async def cursor(self) -> BlockRef | None:
         """Return the last block the head writer committed."""
@@ -191,13 +198,15 @@ class PgStore:
         copy.check_linked(blocks)
         first, last = blocks[0], blocks[-1]
         await self._ensure_partitions(first.number, last.number)
-        async with self._transaction() as conn:
-            await conn.execute(SQL_FILL_LOCK, self._chain)
-            await self._check_above(conn, last, anchored=anchored)
-            await self._check_below(conn, first)
-            new = await self._copy_rows(conn, blocks)
-            if await conn.execute(SQL_EXTEND_DOWN, self._chain, first.number, last.number) != "UPDATE 1":
-                await conn.execute(SQL_COVER, self._chain, first.number, last.number)
+        try:
+            async with self._transaction() as conn:
+                await conn.execute(SQL_FILL_LOCK, self._chain)
+                await self._check_hole(conn, first, last, anchored=anchored)
+                new = await self._copy_rows(conn, blocks)
+                if await conn.execute(SQL_EXTEND_DOWN, self._chain, first.number, last.number) != "UPDATE 1":
+                    await conn.execute(SQL_COVER, self._chain, first.number, last.number)
+        except CursorMoved as error:
+            raise SeamBroken(f"another writer filled {first.number}..{last.number} first") from error
         self._remember(new)
 
     async def rewind(self, cursor: BlockRef, ancestor: BlockRef | None, *, reason: str) -> None:
@@ -206,18 +215,22 @@ class PgStore:
         async with self._transaction() as conn:
             await conn.execute(SQL_REWIND_LOCK, self._chain)
             await self._move_cursor(conn, cursor, ancestor)
-            await self._remove(conn, ancestor, BlockRange(above + 1, cursor.number), cursor.hash, reason)
+            orphans = BlockRange(above + 1, cursor.number)
+            if ancestor is not None and await self._hash_at(conn, ancestor.number) != ancestor.hash:
+                raise SeamBroken(f"block {ancestor} is not stored any more")
+            await self._remove(conn, None if ancestor is None else ancestor.hash, orphans, cursor.hash, reason)
         await self._notify(above)
 
-    async def discard(self, orphans: BlockRange, *, reason: str) -> None:
-        """Archive and remove a covered range below the cursor's own range, and its coverage."""
-        below = await self.ref_at(orphans.first - 1)
+    async def discard(self, first: int, tip: BlockRef, *, reason: str) -> None:
+        """Archive and remove the blocks from `first` to `tip`, and their coverage."""
+        orphans = BlockRange(first, tip.number)
         async with self._transaction() as conn:
             await conn.execute(SQL_REWIND_LOCK, self._chain)
-            top = await conn.fetchrow(SQL_REF_AT, self._chain, orphans.last)
-            if top is None:
-                raise SeamBroken(f"block {orphans.last} is not stored any more")
-            await self._remove(conn, below, orphans, top["hash"], reason)
+            if await self._hash_at(conn, tip.number) != tip.hash or await self._hash_at(conn, tip.number + 1):
+                raise SeamBroken(f"block {tip} is not the top of a stored range any more")
+            await self._check_below_cursor(conn, tip)
+            below = await self._hash_at(conn, first - 1)
+            await self._remove(conn, below, orphans, tip.hash, reason)
 
     # -- inside one transaction --------------------------------------------------------------------------------------
 
@@ -286,6 +299,23 @@ class PgStore:
             self._tokens.clear()
         self._tokens.update(noted)
 
+    async def _check_hole(self, conn: Connection, first: Block, last: Block, *, anchored: bool) -> None:
+        await self._check_above(conn, last, anchored=anchored)
+        await self._check_below(conn, first)
+        await self._check_below_cursor(conn, last.ref)
+        if await conn.fetchval(SQL_ANY_STORED, self._chain, first.number, last.number):
+            raise SeamBroken(f"blocks of {first.number}..{last.number} are stored already")
+
+    async def _check_below_cursor(self, conn: Connection, tip: BlockRef) -> None:
+        """Above the cursor is the head writer's ground; no rewind runs meanwhile, so the cursor can only rise."""
+        cursor = await conn.fetchrow(SQL_CURSOR, self._chain)
+        if cursor is None or tip.number >= cursor["number"]:
+            raise SeamBroken(f"block {tip} is not below the cursor, {cursor and cursor['number']}")
+
+    async def _hash_at(self, conn: Connection, number: int) -> bytes | None:
+        found = await conn.fetchrow(SQL_REF_AT, self._chain, number)
+        return None if found is None else found["hash"]
+
     async def _check_above(self, conn: Connection, last: Block, *, anchored: bool) -> None:
         above = await conn.fetchrow(SQL_REF_AT, self._chain, last.number + 1)
         if above is None and anchored:
@@ -299,14 +329,12 @@ class PgStore:
             raise SeamBroken(f"block {first.ref} is not the child of stored block {first.number - 1}")
 
     async def _remove(
-        self, conn: Connection, ancestor: BlockRef | None, orphans: BlockRange, tip_hash: bytes, reason: str
+        self, conn: Connection, ancestor_hash: bytes | None, orphans: BlockRange, tip_hash: bytes, reason: str
     ) -> None:
         at = self._clock.now()
         above, last = orphans.first - 1, orphans.last
         span = (self._chain, above, last)
-        await conn.execute(
-            SQL_ARCHIVE_REORG, self._chain, at, above, ancestor and ancestor.hash, last, tip_hash, reason
-        )
+        await conn.execute(SQL_ARCHIVE_REORG, self._chain, at, above, ancestor_hash, last, tip_hash, reason)
         await conn.execute(SQL_ARCHIVE_BLOCKS, *span, at)
         await conn.execute(SQL_ARCHIVE_TRANSACTIONS, *span, at)
         rows = await conn.fetch(SQL_ORPHAN_KEYS, *span)

@@ -49,18 +49,24 @@ class ChainStore(Protocol):
     async def fill(self, blocks: Sequence[Block], *, anchored: bool = True) -> None:
         """Store linked `blocks` into a hole.
 
-        Raises SeamBroken when they do not link to a stored neighbour, when blocks of them are stored already, or when
-        `anchored` and the block above them is not stored: a rewind took away what the fetched blocks were to join.
+        Raises SeamBroken when they do not link to a stored neighbour, when blocks of them are stored already, when they
+        are not below the cursor, or when `anchored` and the block above them is not stored: a rewind took away what the
+        fetched blocks were to join.
         """
         ...
 
     async def rewind(self, cursor: BlockRef, ancestor: BlockRef | None, *, reason: str) -> None:
         """Archive and remove every block above `ancestor`, holes or not, and move the cursor from `cursor` to it.
 
-        With no ancestor everything goes and the cursor is cleared. Raises CursorMoved when the cursor is not `cursor`.
+        With no ancestor everything goes and the cursor is cleared. Raises CursorMoved when the cursor is not `cursor`,
+        SeamBroken when `ancestor` is not stored (any more), ValueError when it is not below `cursor`.
         """
         ...
 
-    async def discard(self, orphans: BlockRange, *, reason: str) -> None:
-        """Archive and remove a covered range below the cursor's own range, and its coverage."""
+    async def discard(self, first: int, tip: BlockRef, *, reason: str) -> None:
+        """Archive and remove the blocks from `first` to `tip`, and their coverage.
+
+        `tip` is the top of a covered range other than the cursor's; raises SeamBroken when it is not (any more),
+        ValueError when `first` is above it.
+        """
         ...

@@ -223,6 +223,22 @@ async def test_a_pid_file_whose_pid_belongs_to_another_program_does_not_block_th
             assert server.pid != pid
 
 
+async def test_a_socket_lock_whose_pid_belongs_to_another_program_does_not_block_the_start(folder: Path) -> None:
+    async with make(folder / "data") as server:
+        sockets = socket_dir(server)
+        lines = (sockets / ".s.PGSQL.5432.lock").read_text().splitlines(keepends=True)
+    account = Account((folder / "data" / "cluster").stat().st_uid, (folder / "data" / "cluster").stat().st_gid)
+    with bystander(account) as pid:
+        sockets.mkdir(mode=0o700)
+        stale = sockets / ".s.PGSQL.5432.lock"
+        stale.write_text("".join([f"{pid}\n", *lines[1:]]))
+        for path in (sockets, stale):
+            os.chown(path, account.uid, account.gid)
+        async with make(folder / "data") as server:
+            assert server.pid != pid
+            assert socket_dir(server) == sockets
+
+
 @contextmanager
 def bystander(account: Account) -> Iterator[int]:
     with subprocess.Popen(["/bin/sleep", "60"], **account.popen) as process:

@@ -51,7 +51,12 @@ begin
             part := format('%s_p%s', parent, lpad(slot::text, 8, '0'));
             continue when to_regclass(format('chain.%I', part)) is not null;
             perform pg_advisory_xact_lock(hashtext('chain.ensure_partitions'));
-            continue when to_regclass(format('chain.%I', part)) is not null;
+            -- Another connection may have made it while we waited. to_regclass would not tell: it answers from a cache
+            -- that an advisory lock does not refresh.
+            continue when exists (
+                select from pg_catalog.pg_class c
+                where c.relname = part and c.relnamespace = 'chain'::regnamespace
+            );
             execute format('create table chain.%I (like chain.%I including all)', part, parent);
             execute format('alter table chain.%I attach partition chain.%I for values from (%s) to (%s)',
                            parent, part, slot * width, (slot + 1) * width);

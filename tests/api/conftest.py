@@ -1,0 +1,86 @@
+"""The API's application in this process, on a database that tests fill with made-up blocks."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from accounts import tokens
+from api.app import application
+from api.limits import Budget, RateLimiter
+from api.readiness import Readiness
+from api.routes.explorer import Explorer
+from api.routes.operations import probes, status_page
+from core.metrics import Metrics
+from core.store.derived import Derived
+from core.store.pg import PgStore
+from core.store.pool import Pool, open_pool
+from indexer.decode.tables import TransferTable
+
+CHAIN = 31_337
+BASE = "http://api.test"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """An empty index of one chain called `main`, and a client with a valid token."""
+
+    pool: Pool
+    store: PgStore
+    token: str
+    client: httpx.AsyncClient
+
+    async def get(self, path: str, status: int = 200) -> httpx.Response:
+        answer = await self.client.get(path)
+        assert answer.status_code == status, answer.text
+        return answer
+
+    async def refused(self, path: str, status: int = 400) -> str:
+        """The message of an answer that is an error; its envelope is checked."""
+        body = (await self.get(path, status)).json()
+        assert set(body) == {"error", "code"}
+        assert body["code"] == str(status)
+        return str(body["error"])
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    """Connections of the owner, as the indexer and the command line have them."""
+    async with open_pool(database_url, size=2) as pool:
+        yield pool
+
+
+@pytest.fixture
+async def api_pool(database_url: str) -> AsyncIterator[Pool]:
+    """Connections with the rights of the API and no others."""
+    async with open_pool(database_url, role="chainworkd_api", size=3, statement_timeout_s=5) as pool:
+        yield pool
+
+
+@pytest.fixture
+async def bench(pool: Pool, api_pool: Pool) -> AsyncIterator[Bench]:
+    tables: list[Derived] = [TransferTable(lambda *_: None)]
+    store = PgStore(pool, CHAIN, derived=tables)
+    await store.register("main", None)
+    token = await tokens.issue(pool, "test")
+    async with client_of(api_pool, token) as client:
+        yield Bench(pool, store, token, client)
+
+
+def client_of(pool: Pool, token: str = "", *, public_url: str = "", rate_limit: str = "") -> httpx.AsyncClient:
+    """A client of the application; a defect in it becomes an answer, as behind a real server."""
+    readiness = Readiness(pool, chains=(), ready_lag_s=60, silence_s=120)
+    metrics = Metrics()
+    explorer = Explorer(
+        pool,
+        readiness,
+        default_chain="main",
+        native_symbols={"main": "ETH"},
+        public_url=public_url,
+        limiter=RateLimiter(Budget(rate_limit)),
+    )
+    routes = [*explorer.routes(), *probes(metrics, readiness), *status_page(pool, readiness)]
+    transport = httpx.ASGITransport(app=application(routes, metrics), raise_app_exceptions=False)
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    return httpx.AsyncClient(transport=transport, base_url=BASE, headers=headers)

@@ -1,0 +1,75 @@
+"""Whatever a client sends, the answer is one that the API's own description promises.
+
+The short form runs with the tests; `make fuzz` is the same for longer (FUZZ_EXAMPLES per path).
+"""
+
+import os
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from api.openapi import document
+from api.routes.explorer import PREFIX, Explorer
+from tests.api.conftest import Bench
+from tests.api.test_listing import scene
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "30"))
+CHECKS = (content_type_conformance, negative_data_rejection, response_schema_conformance, status_code_conformance)
+DESCRIPTION = document({PREFIX + path: described for path, described in Explorer.described().items()})
+# Credentials have tests of their own (test_explorer.py); here every request has valid ones.
+del DESCRIPTION["security"], DESCRIPTION["components"]["securitySchemes"]
+SCHEMA = schemathesis.openapi.from_dict(DESCRIPTION)
+PATHS = list(DESCRIPTION["paths"])
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_every_answer_is_one_that_the_description_promises(bench: Bench, path: str) -> None:
+    await scene(bench)
+    operation = SCHEMA[path]["GET"]
+    modes = [schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE]
+    cases = st.one_of([operation.as_strategy(generation_mode=mode) for mode in modes])
+    sent = 0
+
+    @settings(
+        max_examples=EXAMPLES, deadline=None, database=None, phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck), derandomize=True,
+    )  # fmt: skip
+    @given(case=cases)
+    async def each(case: Any) -> None:
+        nonlocal sent
+        request = case.as_transport_kwargs(base_url="http://api.test")
+        answer = await bench.client.request(
+            request["method"],
+            request["url"],
+            params=request.get("params"),
+            headers={"authorization": f"Bearer {bench.token}"},
+        )
+        assert answer.status_code < 500, (request, answer.text)
+        case.validate_response(schemathesis.Response.from_httpx(answer, verify=True), checks=CHECKS)
+        sent += 1
+
+    await run_each(each)
+    assert sent >= EXAMPLES // 2
+
+
+async def run_each(test: Any) -> None:
+    """Run Hypothesis' examples on the loop that the database's connections belong to."""
+    examples: list[Any] = []
+    inner = test.hypothesis.inner_test
+
+    def collect(case: Any) -> None:
+        examples.append(case)
+
+    test.hypothesis.inner_test = collect
+    test()
+    for case in examples:
+        await inner(case=case)
