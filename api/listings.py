@@ -13,6 +13,7 @@ from api.schemas import Page, Transaction
 from core.hex import to_hex
 from core.store.listing import AnchorGone, Direction, Filter, Window
 from core.store.reader import Reader, TxPage
+from core.types import BlockRef
 
 MAX_PAGE_SIZE: Final = 200
 DEFAULT_PAGE_SIZE: Final = 20
@@ -46,7 +47,7 @@ async def answer(request: Request, chain: Reader, address: bytes | None, style: 
         found = await chain.transactions(wanted, window, as_of=as_of, as_of_hash=as_of_hash)
     except AnchorGone as error:
         raise Conflict(f"as_of: {error}; start again without it") from error
-    return _page(found, number, window.limit, style.symbol, _Links(request, found, style.public_url))
+    return _page(found, number, window.limit, style.symbol, Links(request, anchored(found.anchor), style.public_url))
 
 
 def _filter(request: Request, address: bytes | None) -> Filter:
@@ -89,15 +90,11 @@ def _window(request: Request) -> tuple[int | None, Window]:
     return number, Window(limit=size, offset=(number - 1) * size, oldest_first=oldest_first)
 
 
-def _page(found: TxPage, number: int | None, size: int, symbol: str, links: "_Links") -> Page:
+def _page(found: TxPage, number: int | None, size: int, symbol: str, links: "Links") -> Page:
     pages = -(-found.total // size)
     last = found.txs[-1] if len(found.txs) == size else None
     next_cursor = None if last is None else f"{last.block_number}-{last.tx_index}"
-    if number is None:
-        following, previous = links.to(cursor=next_cursor) if next_cursor else None, None
-    else:
-        following = links.to(page=number + 1) if number < pages else None
-        previous = links.to(page=min(number - 1, pages)) if number > 1 and pages else None
+    following, previous = links.around(number, pages, next_cursor)
     return Page(
         data=[Transaction.of(tx, symbol) for tx in found.txs],
         page=number,
@@ -113,19 +110,31 @@ def _page(found: TxPage, number: int | None, size: int, symbol: str, links: "_Li
     )
 
 
-class _Links:
-    """Complete URLs of other pages of the same listing, anchored at the block that this page was anchored at."""
+def anchored(anchor: BlockRef | None) -> dict[str, str]:
+    """Return the parameters that anchor a listing at a block."""
+    found: dict[str, str] = {}
+    if anchor is not None:
+        found["as_of"] = str(anchor.number)
+    if anchor is not None and anchor.hash:
+        # A reorg that puts another block at this number must not be paged over.
+        found["as_of_hash"] = to_hex(anchor.hash)
+    return found
 
-    def __init__(self, request: Request, found: TxPage, public_url: str) -> None:
-        anchored: dict[str, str] = {}
-        if found.anchor is not None:
-            anchored["as_of"] = str(found.anchor.number)
-        if found.anchor is not None and found.anchor.hash:
-            # A reorg that puts another block at this number must not be paged over.
-            anchored["as_of_hash"] = to_hex(found.anchor.hash)
+
+class Links:
+    """Complete URLs of other pages of the same listing, with the parameters that anchor it where this page was."""
+
+    def __init__(self, request: Request, anchors: Mapping[str, str], public_url: str) -> None:
         self._base = f"{public_url or str(request.base_url).rstrip('/')}{request.url.path}"
         kept = {name: value for name, value in request.query_params.items() if name not in ("page", "cursor")}
-        self._query = {**kept, **anchored}
+        self._query = {**kept, **anchors}
+
+    def around(self, number: int | None, pages: int, next_cursor: str | None) -> tuple[str | None, str | None]:
+        """Return the next and the previous page's URL; `number` is None where a cursor was given."""
+        if number is None:
+            return self.to(cursor=next_cursor) if next_cursor else None, None
+        following = self.to(page=number + 1) if number < pages else None
+        return following, self.to(page=min(number - 1, pages)) if number > 1 and pages else None
 
     def to(self, **place: object) -> str:
         """Return the URL of `page` or `cursor`."""

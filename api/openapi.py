@@ -6,14 +6,15 @@ from typing import Any, Final
 
 import msgspec
 
-from api import params, schemas
+from api import deposits, params, schemas
 from api.errors import Envelope
 from api.listings import DEFAULT_PAGE_SIZE, DIRECTIONS, MAX_PAGE_SIZE, STATUSES
 
 Json = dict[str, Any]
 
 ANSWERS: Final[Sequence[type[msgspec.Struct]]] = (
-    schemas.Health, schemas.Block, schemas.TransactionDetail, schemas.Page, schemas.Token, Envelope,
+    schemas.Health, schemas.Block, schemas.TransactionDetail, schemas.Page, schemas.Token,
+    deposits.Deposit, deposits.DepositList, Envelope,
 )  # fmt: skip
 ERRORS: Final[Mapping[int, str]] = {
     400: "A parameter is wrong; the message names it",
@@ -28,6 +29,7 @@ EVERYWHERE: Final = (400, 401, 429, 500, 503)
 
 _ADDRESS: Final[Json] = {"type": "string", "pattern": "^0[xX][0-9a-fA-F]{40}$"}
 _HASH: Final[Json] = {"type": "string", "pattern": "^0[xX][0-9a-fA-F]{64}$"}
+_LOG: Final[Json] = {"type": "string", "pattern": "^[0-9]{1,18}-[0-9a-fA-F]{16}-[0-9]{1,9}$"}
 _NUMBER: Final[Json] = {"type": "integer", "minimum": 0, "maximum": params.MAX_BLOCK_NUMBER}
 _TIME: Final[Json] = {"type": "string", "format": "date-time"}
 _AMOUNT: Final[Json] = {"type": "string", "pattern": r"^[0-9]{1,60}(\.[0-9]{1,18})?$"}
@@ -48,18 +50,33 @@ QUERY: Final[Mapping[str, tuple[Json, str]]] = {
     "method": ({"type": "string", "pattern": "^0[xX][0-9a-fA-F]{8}$"}, "first four bytes of the input"),
     "sort": ({"enum": ["-timestamp", "timestamp"], "default": "-timestamp"}, "newest or oldest first"),
     "page": ({"type": "integer", "minimum": 1, "maximum": params.MAX_PAGE, "default": 1}, "page number"),
+    "user": (_ADDRESS, "who deposited"),
+    "resolver": (_ADDRESS, "whom the deposit is for"),
+    "nonce": ({"type": "string", "pattern": "^[0-9]{1,78}$"}, "the deposit's nonce, below 2**256"),
+    "vault": (_ADDRESS, "the contract, if several are watched"),
+    "state": ({"enum": list(deposits.STATES)}, "how sure the deposit is"),
+    "as_of_state": (
+        {"type": "string", "pattern": r"^([0-9]{1,18}|none)\.([0-9]{1,18}|none)\.([0-9]{1,17}|none)$"},
+        "what states are judged by, as links carry it",
+    ),
     "page_size": (
         {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": DEFAULT_PAGE_SIZE},
-        "transactions a page",
+        "rows a page",
     ),
     "cursor": ({"type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,9}$"}, "next_cursor of an earlier answer"),
     "as_of": (_NUMBER, "block the listing is anchored at"),
     "as_of_hash": (_HASH, "hash of that block"),
 }
+# What differs from QUERY on one path.
+QUERY_OF: Final[Mapping[tuple[str, str], tuple[Json, str]]] = {
+    ("/api/v1/vault/deposits", "cursor"): (_LOG, "next_cursor of an earlier answer"),
+    ("/api/v1/vault/deposits", "token"): (_ADDRESS, "deposits of this token; the zero address is the native coin"),
+}
 PATH: Final[Mapping[str, tuple[Json, str]]] = {
     "block_number": ({"type": "string", "pattern": "^([0-9]{1,18}|latest)$"}, "a block's number, or latest"),
     "hash": (_HASH, "a transaction's hash"),
     "address": (_ADDRESS, "an account or a contract, in any case"),
+    "id": (_LOG, "a deposit's id"),
     "contract_address": (_ADDRESS, "a token's contract, in any case"),
 }
 
@@ -72,7 +89,7 @@ def document(paths: Mapping[str, tuple[str, type[msgspec.Struct], Sequence[str]]
         "info": {
             "title": "chainworkd",
             "version": version("chainworkd"),
-            "description": "Blocks, transactions and token transfers of EVM chains. Amounts are exact.",
+            "description": "Blocks, transactions, token transfers and vault deposits of EVM chains. Amounts are exact.",
         },
         "security": [{"token": []}],
         "paths": {path: {"get": _operation(path, *described)} for path, described in paths.items()},
@@ -90,7 +107,7 @@ def _operation(path: str, summary: str, answer: type[msgspec.Struct], query: Seq
         "summary": summary,
         "operationId": path.removeprefix("/api/v1/").replace("/", "_").replace("{", "").replace("}", ""),
         "parameters": [_parameter(name, "path", PATH[name]) for name in inside]
-        + [_parameter(name, "query", QUERY[name]) for name in query],
+        + [_parameter(name, "query", QUERY_OF.get((path, name)) or QUERY[name]) for name in query],
         "responses": {
             "200": _response("The answer", answer.__name__),
             **{str(status): _response(ERRORS[status], Envelope.__name__) for status in errors},

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 from starlette.requests import Request
 
 from api.errors import BadRequest
+from core.types import U256_MAX
 
 MAX_BLOCK_NUMBER: Final = 2**63 - 2
 MAX_PAGE: Final = 1_000_000
@@ -113,6 +114,24 @@ def block_hash(request: Request, name: str) -> bytes | None:
     if not re.fullmatch(r"0[xX][0-9a-fA-F]{64}", text):
         raise BadRequest(f"{name}: expected 0x and 64 hex digits, found {text[:80]!r}")
     return bytes.fromhex(text[2:])
+
+
+def uint256(request: Request, name: str) -> int | None:
+    """Return a query parameter as a decimal integer of at most 256 bits, None if it is not given."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,78}", text, re.ASCII) or int(text) > U256_MAX:
+        raise BadRequest(f"{name}: expected a decimal integer below 2**256, found {text[:80]!r}")
+    return int(text)
+
+
+def log_place(text: str, name: str) -> tuple[int, int, bytes]:
+    """Return what an id of a log names: block number, log index, first 8 bytes of the block's hash."""
+    found = re.fullmatch(r"([0-9]{1,18})-([0-9a-fA-F]{16})-([0-9]{1,9})", text, re.ASCII)
+    if found is None:
+        raise BadRequest(f"{name}: expected <block>-<16 hex digits>-<log>, found {text[:60]!r}")
+    return int(found[1]), int(found[3]), bytes.fromhex(found[2])
 
 
 def address(text: str, name: str) -> bytes:

@@ -193,14 +193,15 @@ def amount_display(stored: StoredTransfer) -> str:
 
     Non-fungible tokens are counted. A token without a symbol is named by the ends of its address.
     """
-    name = stored.token.symbol or _short(stored.token.address)
+    name = stored.token.symbol or short(stored.token.address)
     moved = stored.transfer
     if moved.standard is TokenStandard.ERC20 and stored.token.decimals is not None:
         return display(moved.amount, stored.token.decimals, name)
     return f"{moved.amount} {name}"
 
 
-def _short(address: bytes) -> str:
+def short(address: bytes) -> str:
+    """Return the ends of an address."""
     text = checksum(address)
     return f"{text[:6]}…{text[-4:]}"
 

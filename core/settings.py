@@ -160,6 +160,8 @@ class ChainDefaults(Part):
     max_blocks: Annotated[int, Field(ge=1, le=10_000)] = 20
     jump_blocks: Annotated[int, Field(ge=1)] = 1_000
     chunk_blocks: Annotated[int, Field(ge=1, le=10_000)] = 50
+    safe_depth: Annotated[int, Field(ge=0)] = 32
+    finalized_depth: Annotated[int, Field(ge=0)] = 96
     backfill: tuple[BlockSpan, ...] = ()
     mode: Literal["full", "watch"] = "full"
     logs: Literal["none", "watched", "all"] = "none"
@@ -174,6 +176,7 @@ class ChainSettings(ChainDefaults):
     http: Annotated[str, AfterValidator(_http_url)] = ""
     ws: Annotated[str, AfterValidator(_ws_url)] = ""
     watched: tuple[HexAddress, ...] = ()
+    vaults: tuple[HexAddress, ...] = ()
     token_overrides: str = ""
 
 

@@ -26,6 +26,18 @@ class BlockRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Finality:
+    """The newest blocks a node calls safe and finalized, None where it cannot say.
+
+    `by_depth`: it has no such tags, so one of them at least is only a block some depth below the head.
+    """
+
+    safe: BlockRef | None
+    finalized: BlockRef | None
+    by_depth: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Head:
     """The newest block a node has announced, with its parent and its time."""
 
@@ -42,6 +54,16 @@ class Log:
     topics: tuple[bytes, ...]
     data: bytes
     index: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedLog:
+    """A log with its block and its transaction."""
+
+    block: BlockRef
+    tx_hash: bytes
+    tx_index: int
+    log: Log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,23 +14,29 @@ from core.metrics import ChainMetrics, Metrics
 from core.rpc import ws
 from core.rpc.caller import RpcCaller
 from core.rpc.client import RpcClient
+from core.rpc.finality import RpcFinality
+from core.rpc.logs import RpcLogs
 from core.rpc.source import RpcSource, chain_id, finalized
 from core.service import Service, supervise
 from core.settings import ChainSettings, token_overrides
 from core.store.derived import Derived
+from core.store.finality import PgFinality
 from core.store.pg import PgStore
 from core.store.pool import Pool
 from core.store.prune import Pruner
 from core.store.space import Free, Room, note_paused
 from core.store.tokens import PgTokens
+from core.store.vaults import PgVaults
 from core.store.watch import declare
 from core.types import Block, Log
 from indexer.backfill import Backfill, WantedRange
-from indexer.decode.tables import LogTable, TransferTable
+from indexer.decode.tables import LogTable, TransferTable, VaultTable
+from indexer.finality import FinalityWatch
 from indexer.follow import Follower
 from indexer.head import HeadWatch
 from indexer.retention import Retention
 from indexer.tokens import Override, Tokens
+from indexer.vaults import VaultScan
 from indexer.watch import watching
 
 log = logging.getLogger(__name__)
@@ -56,6 +62,7 @@ class Chain:
 
 
 Build = Callable[[Chain], Sequence[Service]]
+Prepare = Callable[[Chain], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,7 @@ class ChainServices:
         metrics: Metrics,
         build: Build,
         *,
+        prepare: Prepare | None = None,
         on_start: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.name = f"chain.{name}"
@@ -85,6 +93,7 @@ class ChainServices:
         self._metrics = metrics
         self._pool = pool
         self._build = build
+        self._prepare = prepare
         self._on_start = on_start
 
     async def run(self) -> None:
@@ -94,6 +103,8 @@ class ChainServices:
         async with RpcClient(self._settings.http, deadline_s=self._settings.deadline_s) as client:
             chain = await self._introduced(client)
             log.info("following", extra={"chain": chain.name, "chain_id": chain.id, "node": client.host})
+            if self._prepare is not None:
+                await self._prepare(chain)
             services = self._build(chain)
             if self._on_start is not None:
                 await self._on_start()
@@ -104,7 +115,7 @@ class ChainServices:
         found = await self._identify(client)
         meter = self._metrics.for_chain(self._chain_name)
         derived = self._tables(meter)
-        watched = self._watched() if self._settings.mode == "watch" else None
+        watched = _addresses(self._settings.watched) if self._settings.mode == "watch" else None
         store = PgStore(self._pool, found, derived=derived, keep=None if watched is None else watching(watched))
         genesis = await RpcSource(client, found).ref_at(0)
         genesis_hash = None if genesis is None else genesis.hash
@@ -124,10 +135,11 @@ class ChainServices:
             meter.malformed()
             log.debug("malformed log", extra={"block": block.number, "log": event.index, "why": why})
 
-        return [TransferTable(malformed), LogTable(self._settings.logs, self._watched())]
-
-    def _watched(self) -> list[bytes]:
-        return [bytes.fromhex(address[2:]) for address in self._settings.watched]
+        watched = _addresses(self._settings.watched)
+        return [
+            TransferTable(malformed), VaultTable(_addresses(self._settings.vaults), malformed),
+            LogTable(self._settings.logs, watched),
+        ]  # fmt: skip
 
     async def _identify(self, client: RpcClient) -> int:
         found = await chain_id(client)
@@ -135,6 +147,15 @@ class ChainServices:
             wanted = self._settings.chain_id
             raise WrongChain(f"chains.{self._chain_name}: {client.host} serves chain {found}, configured is {wanted}")
         return found
+
+
+async def watch_vaults(chain: Chain) -> None:
+    """Note which vaults are watched from here on: for the head writer, before it commits a block."""
+    await PgVaults(chain.pool, chain.id).watch(_addresses(chain.settings.vaults))
+
+
+def _addresses(texts: Sequence[str]) -> list[bytes]:
+    return [bytes.fromhex(text[2:]) for text in texts]
 
 
 def head_services(chain: Chain) -> Sequence[Service]:
@@ -145,11 +166,13 @@ def head_services(chain: Chain) -> Sequence[Service]:
     follower = Follower(
         chain.source, chain.store, heads, name=name, max_blocks=of.max_blocks, jump_blocks=of.jump_blocks
     )
-    return [heads, follower]
+    tags = RpcFinality(chain.client, safe_depth=of.safe_depth, finalized_depth=of.finalized_depth)
+    finality = FinalityWatch(tags, PgFinality(chain.pool, chain.id), name=name, poll_s=of.poll_s * 2)
+    return [heads, follower, finality]
 
 
 def backfill_services(chain: Chain, *, disk: Disk) -> Sequence[Service]:
-    """Build what fills the holes behind the head, and what reads token metadata: it asks a lot and hurries nobody."""
+    """Build what fills the holes behind the head, and what reads tokens and vaults: it hurries nobody."""
     of, name = chain.settings, chain.name
     wanted = [WantedRange(span.first, span.last) for span in of.backfill]
     known = PgTokens(chain.pool, chain.id)
@@ -157,6 +180,7 @@ def backfill_services(chain: Chain, *, disk: Disk) -> Sequence[Service]:
         address: Override(better.symbol, better.name, better.decimals)
         for address, better in token_overrides(of.token_overrides).items()
     }
+    vaults = _addresses(of.vaults)
     refresh = partial(known.expire, timedelta(days=of.token_refresh_days), EXPIRE_AT_ONCE)
     chores = [Chore(f"{name}: read old tokens again", EXPIRE_EVERY, refresh)]
     if of.retain_blocks:
@@ -167,6 +191,7 @@ def backfill_services(chain: Chain, *, disk: Disk) -> Sequence[Service]:
             retain_blocks=of.retain_blocks, gate=_gate(chain, disk),
         ),
         Tokens(RpcCaller(chain.client), known, name=name, overrides=overrides),
+        VaultScan(RpcLogs(chain.client), PgVaults(chain.pool, chain.id), chain.id, vaults, name=name),
         Chores(chores, name=name),
     ]  # fmt: skip
 

@@ -51,7 +51,8 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int | None:
     """Run everything on a local chain until stopped; started again, it goes on where it was."""
     folder = _folder(settings, arguments, "demo")
     async with Devnet(folder=folder / "chain", chain_id=_local(settings)) as town:
-        chain = settings.chains[PROFILE].model_copy(update={"http": town.http_url, "ws": town.ws_url})
+        vaults = (to_hex(town.contracts["vault"]),)
+        chain = settings.chains[PROFILE].model_copy(update={"http": town.http_url, "ws": town.ws_url, "vaults": vaults})
         changes = {"data_dir": str(folder), "chains": {PROFILE: chain}, "default_chain": PROFILE, **_ports(settings)}
 
         async def extra(house: House) -> Sequence[Service]:
@@ -167,6 +168,7 @@ chainworkd demo: a local chain is being indexed and served. Ctrl-C stops it; sta
   {head} {v1}/blocks/{number}
   {head} {v1}/transactions/{to_hex(tx_hash)}
   {head} '{v1}/transactions/address/{checksum(self._town.actors[0])}?page_size=5'
+  {head} '{v1}/vault/deposits?resolver={checksum(self._town.resolver)}&page_size=5'
 """
 
 

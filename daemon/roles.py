@@ -21,7 +21,7 @@ from core.service import Service
 from core.settings import Settings
 from core.store.pool import Pool, open_pool
 from core.store.space import GB, free_space
-from daemon.chains import Build, ChainServices, Disk, backfill_services, head_services
+from daemon.chains import Build, ChainServices, Disk, backfill_services, head_services, watch_vaults
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +85,7 @@ async def services_of(
             yield _api(settings, pool, metrics, sockets)
         return
     async with open_pool(url, role="chainworkd_indexer", size=settings.database.indexer_connections) as pool:
+        prepare = watch_vaults if role == "indexer" else None
         require_chains(settings)
         build: Build = head_services
         if role == "backfill":
@@ -92,7 +93,7 @@ async def services_of(
                 backfill_services, disk=Disk(await free_space(url), int(settings.database.min_free_gb * GB))
             )
         chains = [
-            ChainServices(name, chain, pool, metrics, build, on_start=systemd.ready)
+            ChainServices(name, chain, pool, metrics, build, prepare=prepare, on_start=systemd.ready)
             for name, chain in settings.chains.items()
         ]
         readiness = readiness_of(settings, pool)

@@ -50,9 +50,9 @@ class Backfill:
         *,
         name: str,
         chunk_blocks: int = 50,
+        settled_blocks: int = SETTLED_BLOCKS,
         retain_blocks: int = 0,
         gate: Gate | None = None,
-        settled_blocks: int = SETTLED_BLOCKS,
         clock: Clock | None = None,
     ) -> None:
         self.name = f"backfill.{name}"
@@ -60,9 +60,9 @@ class Backfill:
         self._store = store
         self._wanted = tuple(wanted)
         self._chunk_blocks = chunk_blocks
+        self._settled_blocks = settled_blocks
         self._retain_blocks = retain_blocks
         self._gate = gate
-        self._settled_blocks = settled_blocks
         self._clock = clock or SystemClock()
 
     async def run(self) -> None:

@@ -10,13 +10,14 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from accounts import tokens
-from api import listings, openapi, params, schemas
+from api import deposits, listings, openapi, params, schemas
 from api.addresses import checksum
 from api.errors import BadRequest, NotFound, Unauthorized, Unavailable
 from api.limits import RateLimiter
 from api.readiness import Readiness
 from api.routes.operations import PAGE_POLICY
 from core.store import reader
+from core.store.deposits import Deposits
 from core.store.pool import Pool
 from core.store.reader import Reader
 
@@ -54,6 +55,8 @@ class Explorer:
             "/transactions/address/{address}": self.address,
             "/transactions/{hash}": self.transaction,
             "/tokens/{contract_address}": self.token,
+            "/vault/deposits": self.deposits,
+            "/vault/deposits/{id}": self.deposit,
         }
         return [
             *(Route(PREFIX + path, endpoint) for path, endpoint in endpoints.items()),
@@ -71,6 +74,12 @@ class Explorer:
             "/transactions/address/{address}": ("Transactions of an address", schemas.Page, listing),
             "/transactions/{hash}": ("One transaction", schemas.TransactionDetail, ("chain",)),
             "/tokens/{contract_address}": ("What a token says of itself", schemas.Token, ("chain",)),
+            "/vault/deposits": (
+                "SignedVault deposits that pass filters, and their totals",
+                deposits.DepositList,
+                (*deposits.FILTERS, *deposits.PAGING, "chain"),
+            ),
+            "/vault/deposits/{id}": ("One deposit, orphaned or not", deposits.Deposit, ("chain",)),
         }
 
     async def health(self, request: Request) -> Response:
@@ -120,15 +129,36 @@ class Explorer:
         owner = params.address(request.path_params["address"], "address")
         return _answer(await listings.answer(request, chain, owner, listings.Style(symbol, self._public_url)))
 
+    async def deposits(self, request: Request) -> Response:
+        """Vault deposits that pass the filters, newest first unless asked otherwise."""
+        symbol, chain_id = await self._admitted(request, *deposits.FILTERS, *deposits.PAGING)
+        style = listings.Style(symbol, self._public_url)
+        return _answer(await deposits.answer(request, Deposits(self._pool, chain_id), style))
+
+    async def deposit(self, request: Request) -> Response:
+        """One vault deposit."""
+        symbol, chain_id = await self._admitted(request)
+        place = params.log_place(request.path_params["id"], "id")
+        found = await Deposits(self._pool, chain_id).find(place)
+        if found is None:
+            covered = await _covered(Reader(self._pool, chain_id))
+            raise NotFound(f"id: no deposit {deposits.id_of(place)} into a watched vault in {covered}")
+        return _answer(deposits.Deposit.of(found, symbol))
+
     # -- admission ---------------------------------------------------------------------------------------------------
 
     async def _admit(self, request: Request, *known: str) -> tuple[str, Reader]:
-        """Check key and parameter names; return the native symbol and the reader of the chain that is asked for."""
+        """Check as `_admitted`; return the native symbol and the reader of the chain that is asked for."""
+        symbol, chain_id = await self._admitted(request, *known)
+        return symbol, Reader(self._pool, chain_id)
+
+    async def _admitted(self, request: Request, *known: str) -> tuple[str, int]:
+        """Check key and parameter names; return native symbol and id of the chain that is asked for."""
         token = await self._authenticate(request)
         await self._limiter.spend(token.prefix)
         params.refuse_unknown(request, frozenset({"chain", *known}))
         name, chain_id = await self._chain(request.query_params.get("chain"))
-        return self._symbols.get(name, "ETH"), Reader(self._pool, chain_id)
+        return self._symbols.get(name, "ETH"), chain_id
 
     async def _authenticate(self, request: Request) -> tokens.ApiToken:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")

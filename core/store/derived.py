@@ -29,11 +29,14 @@ class Derived(Protocol):
 
     `sql_delete` and `sql_addresses` take chain id, the block above which and the block up to which. The addresses that
     `sql_addresses` selects (one column, `address`) had a role in the range's transactions because of these rows.
+    `sql_archive`, with the time of the rewind or discard as fourth argument, keeps the rows before they are deleted:
+    for what people act upon, and must be told that it is gone.
     """
 
     table: str
     columns: tuple[str, ...]
     sql_delete: str
+    sql_archive: str | None
     sql_addresses: str | None
 
     def derive(self, chain_id: int, block: Block) -> Implied:

@@ -45,8 +45,16 @@ _BY_ADDRESS: Final = f"""
     from chain.address_transaction a
     join chain.transaction t
         on t.chain_id = a.chain_id and t.block_number = a.block_number and t.tx_index = a.tx_index
+        and t.block_number between $2 and $3
     where a.chain_id = $1 and a.address = $9 and a.block_number between $2 and $3 and a.roles & $10 <> 0
         {_FILTERS} {_MOVED}
+"""
+# What an address did is known from its own index alone, unless something is asked of the transactions themselves.
+_OF_ADDRESS: Final = """
+    from chain.address_transaction t
+    where t.chain_id = $1 and t.address = $9 and t.block_number between $2 and $3 and t.roles & $10 <> 0
+        and $4::smallint is null and $5::numeric is null and $6::numeric is null and $7::bytea is null
+        and $8::bytea is null
 """
 _BY_TOKEN: Final = f"""
     from (
@@ -79,6 +87,9 @@ _ASCENDING: Final = {"order": "asc", "beyond": ">"}
 SQL_ADDRESS_NEWEST: Final = _PAGE.format(source=_BY_ADDRESS, **_DESCENDING)
 SQL_ADDRESS_OLDEST: Final = _PAGE.format(source=_BY_ADDRESS, **_ASCENDING)
 SQL_ADDRESS_COUNT: Final = _COUNT.format(source=_BY_ADDRESS)
+SQL_OF_ADDRESS_NEWEST: Final = _PAGE.format(source=_OF_ADDRESS, **_DESCENDING)
+SQL_OF_ADDRESS_OLDEST: Final = _PAGE.format(source=_OF_ADDRESS, **_ASCENDING)
+SQL_OF_ADDRESS_COUNT: Final = _COUNT.format(source=_OF_ADDRESS)
 SQL_TOKEN_NEWEST: Final = _PAGE.format(source=_BY_TOKEN, **_DESCENDING)
 SQL_TOKEN_OLDEST: Final = _PAGE.format(source=_BY_TOKEN, **_ASCENDING)
 SQL_TOKEN_COUNT: Final = _COUNT.format(source=_BY_TOKEN)
@@ -124,8 +135,13 @@ class Filter:
     @property
     def only_range(self) -> bool:
         """Whether nothing but a range of blocks or times is asked for."""
-        asked = (self.address, self.token, self.status, self.min_value, self.max_value, self.selector)
-        return all(value is None for value in asked)
+        return self.address is None and self.token is None and not self.of_transaction
+
+    @property
+    def of_transaction(self) -> bool:
+        """Whether something is asked that only the transaction itself can answer."""
+        asked = (self.status, self.min_value, self.max_value, self.selector)
+        return any(value is not None for value in asked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +200,8 @@ async def listed(conn: Connection, chain_id: int, wanted: Filter, window: Window
 
 
 def _statements(wanted: Filter) -> tuple[str, str, str]:
+    if wanted.address is not None and wanted.token is None and not wanted.of_transaction:
+        return SQL_OF_ADDRESS_NEWEST, SQL_OF_ADDRESS_OLDEST, SQL_OF_ADDRESS_COUNT
     if wanted.address is not None:
         return SQL_ADDRESS_NEWEST, SQL_ADDRESS_OLDEST, SQL_ADDRESS_COUNT
     if wanted.token is not None:

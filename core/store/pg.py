@@ -8,7 +8,7 @@ import asyncpg
 
 from core.clock import Clock, SystemClock
 from core.errors import CursorMoved, SeamBroken, StoreUnavailable, WrongChain
-from core.store import copy, reader, tokens
+from core.store import copy, finality, reader, tokens, vaults
 from core.store.derived import Derived
 from core.store.pool import Connection, Pool, translated
 from core.types import Block, BlockRange, BlockRef, Head
@@ -219,6 +219,7 @@ class PgStore:
             if ancestor is not None and await self._hash_at(conn, ancestor.number) != ancestor.hash:
                 raise SeamBroken(f"block {ancestor} is not stored any more")
             await self._remove(conn, None if ancestor is None else ancestor.hash, orphans, cursor.hash, reason)
+            await finality.lower(conn, self._chain, above)
         await self._notify(above)
 
     async def discard(self, first: int, tip: BlockRef, *, reason: str) -> None:
@@ -345,8 +346,11 @@ class PgStore:
         await conn.execute(SQL_DELETE_ADDRESSES, *span, list(addresses))
         await conn.execute(SQL_DELETE_HASHES, *span, [copy.hash_key(row["hash"]) for row in rows])
         for each in self._derived:
+            if each.sql_archive is not None:
+                await conn.execute(each.sql_archive, *span, at)
             await conn.execute(each.sql_delete, *span)
         await tokens.forget(conn, *span)
+        await vaults.forget(conn, *span)
         await conn.execute(SQL_DELETE_TRANSACTIONS, *span)
         await conn.execute(SQL_DELETE_BLOCKS, *span)
         await conn.execute(SQL_UNCOVER_ALL, self._chain, above + 1, last)

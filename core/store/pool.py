@@ -38,6 +38,8 @@ async def open_pool(
     settings = {"application_name": f"chainworkd {role or ''}".strip(), "timezone": "UTC", "jit": "off"}
     # Plain PostgreSQL takes the name as a placeholder; Citus commits one block 4x faster with it (ADR 0004).
     settings["citus.multi_shard_modify_mode"] = "sequential"
+    # A generic plan cannot prune partitions by `= any($n)`: it would look into every one of them (ADR 0004).
+    settings["plan_cache_mode"] = "force_custom_plan"
     if role:
         settings["role"] = role
     if statement_timeout_s:

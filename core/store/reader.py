@@ -219,7 +219,7 @@ class Reader:
     async def transaction(self, tx_hash: bytes) -> StoredTx | None:
         """Return the transaction with this hash, if a covered block holds it."""
         with translated():
-            async with self._snapshot() as conn:
+            async with snapshot(self._pool) as conn:
                 rows = await conn.fetch(SQL_PLACES_OF_HASH, self._chain, hash_key(tx_hash))
                 found = await self._at(conn, [(row["block_number"], row["tx_index"]) for row in rows])
         return next((tx for tx in found if tx.hash == tx_hash), None)
@@ -232,7 +232,7 @@ class Reader:
         Raises AnchorGone if that block, or the block with that hash, is not part of the chain.
         """
         with translated():
-            async with self._snapshot() as conn:
+            async with snapshot(self._pool) as conn:
                 at = await listing.anchor(conn, self._chain, as_of, as_of_hash)
                 if at is None:
                     return TxPage((), 0, None, (), complete=False)
@@ -241,7 +241,7 @@ class Reader:
                 ranges = await conn.fetch(SQL_COVERAGE, self._chain)
                 watched = await conn.fetchval(SQL_WATCHED, self._chain)
         by_place = {(tx.block_number, tx.tx_index): tx for tx in stored}
-        covered = _within(joined(BlockRange(row["first"], row["last"]) for row in ranges), found.span)
+        covered = within(joined(BlockRange(row["first"], row["last"]) for row in ranges), found.span)
         complete = found.span is None or covered == (found.span,)
         complete = complete and (watched is None or wanted.within(watched))
         return TxPage(tuple(by_place[place] for place in found.places), found.total, at, covered, complete)
@@ -249,11 +249,11 @@ class Reader:
     async def token(self, address: bytes) -> StoredToken | None:
         """Return what is known of a token now; None if no transfer of it was ever stored."""
         with translated():
-            async with self._snapshot() as conn:
+            async with snapshot(self._pool) as conn:
                 if await conn.fetchval(SQL_STANDARD_OF, self._chain, address) is None:
                     return None
-                versions = await self._tokens(conn, [address])
-                return _at_block(versions[address], address, MAX_BLOCK_NUMBER)
+                versions = await token_versions(conn, self._chain, [address])
+                return at_block(versions[address], address, MAX_BLOCK_NUMBER)
 
     async def _at(self, conn: Connection, places: Sequence[Place]) -> tuple[StoredTx, ...]:
         if not places:
@@ -262,29 +262,34 @@ class Reader:
         indexes = [index for _, index in places]
         rows = await conn.fetch(SQL_TRANSACTIONS, self._chain, numbers, indexes)
         moved = await conn.fetch(SQL_TRANSFERS, self._chain, numbers, indexes)
-        tokens = await self._tokens(conn, {row["token"] for row in moved})
+        tokens = await token_versions(conn, self._chain, {row["token"] for row in moved})
         transfers: dict[tuple[int, int], list[StoredTransfer]] = defaultdict(list)
         for row in moved:
-            found = _at_block(tokens.get(row["token"], ()), row["token"], row["block_number"])
+            found = at_block(tokens.get(row["token"], ()), row["token"], row["block_number"])
             transfers[row["block_number"], row["tx_index"]].append(StoredTransfer(_transfer(row), found))
         return tuple(_stored_tx(row, transfers[row["block_number"], row["tx_index"]]) for row in rows)
 
-    async def _tokens(self, conn: Connection, addresses: Collection[bytes]) -> dict[bytes, list[asyncpg.Record]]:
-        """Return all versions of each token, oldest first."""
-        versions: dict[bytes, list[asyncpg.Record]] = defaultdict(list)
-        if addresses:
-            for row in await conn.fetch(SQL_TOKENS, self._chain, list(addresses)):
-                versions[row["address"]].append(row)
-        return versions
 
-    @asynccontextmanager
-    async def _snapshot(self) -> AsyncIterator[Connection]:
-        """One snapshot for several statements: a rewind between them must not mix two chains."""
-        async with self._pool.acquire() as conn, conn.transaction(isolation="repeatable_read", readonly=True):
-            yield conn
+@asynccontextmanager
+async def snapshot(pool: Pool) -> AsyncIterator[Connection]:
+    """One snapshot for several statements: a rewind between them must not mix two chains."""
+    async with pool.acquire() as conn, conn.transaction(isolation="repeatable_read", readonly=True):
+        yield conn
 
 
-def _within(ranges: Sequence[BlockRange], span: BlockRange | None) -> tuple[BlockRange, ...]:
+async def token_versions(
+    conn: Connection, chain_id: int, addresses: Collection[bytes]
+) -> dict[bytes, list[asyncpg.Record]]:
+    """Return all versions of each token, oldest first."""
+    versions: dict[bytes, list[asyncpg.Record]] = defaultdict(list)
+    if addresses:
+        for row in await conn.fetch(SQL_TOKENS, chain_id, list(addresses)):
+            versions[row["address"]].append(row)
+    return versions
+
+
+def within(ranges: Sequence[BlockRange], span: BlockRange | None) -> tuple[BlockRange, ...]:
+    """Return what of `ranges` lies in `span`, none if there is no span."""
     if span is None:
         return ()
     parts = ((max(each.first, span.first), min(each.last, span.last)) for each in ranges)
@@ -305,7 +310,7 @@ async def chains(pool: Pool) -> dict[str, int]:
     return {row["name"]: row["chain_id"] for row in rows}
 
 
-def _at_block(versions: Sequence[asyncpg.Record], address: bytes, number: int) -> StoredToken:
+def at_block(versions: Sequence[asyncpg.Record], address: bytes, number: int) -> StoredToken:
     """Return the newest version that is not newer than block `number`, else the oldest there is.
 
     Metadata is read when a token is first seen at the head; what history says of it before that was not asked.

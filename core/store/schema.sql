@@ -168,10 +168,19 @@ CREATE TABLE chain.head (
     number bigint NOT NULL,
     hash bytea NOT NULL,
     block_time timestamp with time zone NOT NULL,
-    seen_at timestamp with time zone NOT NULL
+    seen_at timestamp with time zone NOT NULL,
+    safe_number bigint,
+    finalized_number bigint,
+    finality_by_depth boolean DEFAULT false NOT NULL
 );
 
 COMMENT ON TABLE chain.head IS 'Newest block a node announced, and when: what lag is measured against.';
+
+COMMENT ON COLUMN chain.head.safe_number IS 'Highest stored block that the node''s `safe` block proved canonical; a rewind lowers it.';
+
+COMMENT ON COLUMN chain.head.finalized_number IS 'The same by `finalized`.';
+
+COMMENT ON COLUMN chain.head.finality_by_depth IS 'The node has no such tags: the numbers are the head less a depth that settings say.';
 
 CREATE TABLE chain.log (
     chain_id bigint NOT NULL,
@@ -244,6 +253,26 @@ CREATE TABLE chain.orphan_transaction (
     input bytea CONSTRAINT transaction_input_not_null NOT NULL,
     extra json,
     receipt_extra json
+);
+
+CREATE TABLE chain.orphan_vault_event (
+    detected_at timestamp with time zone NOT NULL,
+    chain_id bigint CONSTRAINT vault_event_chain_id_not_null NOT NULL,
+    block_number bigint CONSTRAINT vault_event_block_number_not_null NOT NULL,
+    log_index integer CONSTRAINT vault_event_log_index_not_null NOT NULL,
+    tx_index integer CONSTRAINT vault_event_tx_index_not_null NOT NULL,
+    generation smallint,
+    block_time timestamp with time zone CONSTRAINT vault_event_block_time_not_null NOT NULL,
+    kind text CONSTRAINT vault_event_kind_not_null NOT NULL,
+    block_hash bytea CONSTRAINT vault_event_block_hash_not_null NOT NULL,
+    tx_hash bytea CONSTRAINT vault_event_tx_hash_not_null NOT NULL,
+    vault bytea CONSTRAINT vault_event_vault_not_null NOT NULL,
+    account bytea,
+    token bytea,
+    resolver bytea,
+    implementation bytea,
+    amount chain.uint256,
+    nonce chain.uint256
 );
 
 CREATE TABLE chain.reorg (
@@ -348,6 +377,45 @@ CREATE TABLE chain.tx_hash (
 
 COMMENT ON COLUMN chain.tx_hash.hash_key IS 'First 8 bytes of the hash, big-endian; the full hash is compared on the fetched row.';
 
+CREATE TABLE chain.vault_event (
+    chain_id bigint NOT NULL,
+    block_number bigint NOT NULL,
+    log_index integer NOT NULL,
+    tx_index integer NOT NULL,
+    generation smallint,
+    block_time timestamp with time zone NOT NULL,
+    kind text NOT NULL,
+    block_hash bytea NOT NULL,
+    tx_hash bytea NOT NULL,
+    vault bytea NOT NULL,
+    account bytea,
+    token bytea,
+    resolver bytea,
+    implementation bytea,
+    amount chain.uint256,
+    nonce chain.uint256,
+    CONSTRAINT vault_event_kind_check CHECK ((kind = ANY (ARRAY['deposit'::text, 'withdraw'::text, 'nonce_cancelled'::text, 'upgraded'::text])))
+);
+
+COMMENT ON COLUMN chain.vault_event.generation IS 'Of deposits: 3 current, 2 without resolver, 1 without resolver and nonce.';
+
+COMMENT ON COLUMN chain.vault_event.account IS 'Who deposited, or who received a withdrawal.';
+
+COMMENT ON COLUMN chain.vault_event.token IS '20 zero bytes for the native coin.';
+
+CREATE TABLE chain.watched_vault (
+    chain_id bigint NOT NULL,
+    vault bytea NOT NULL,
+    watched_from bigint NOT NULL,
+    scanned int8multirange DEFAULT '{}'::int8multirange NOT NULL
+);
+
+COMMENT ON TABLE chain.watched_vault IS 'SignedVault contracts that settings name; deposits of others are not shown.';
+
+COMMENT ON COLUMN chain.watched_vault.watched_from IS 'First block the head writer committed with this vault in its settings.';
+
+COMMENT ON COLUMN chain.watched_vault.scanned IS 'Finalized blocks whose logs of this vault were asked for by address as well.';
+
 ALTER TABLE ONLY accounts.api_token
     ADD CONSTRAINT api_token_pkey PRIMARY KEY (token_hash);
 
@@ -381,6 +449,9 @@ ALTER TABLE ONLY chain.orphan_block
 ALTER TABLE ONLY chain.orphan_transaction
     ADD CONSTRAINT orphan_transaction_pkey PRIMARY KEY (chain_id, detected_at, block_number, tx_index);
 
+ALTER TABLE ONLY chain.orphan_vault_event
+    ADD CONSTRAINT orphan_vault_event_pkey PRIMARY KEY (chain_id, detected_at, block_number, log_index);
+
 ALTER TABLE ONLY chain.reorg
     ADD CONSTRAINT reorg_pkey PRIMARY KEY (chain_id, detected_at, orphan_hash);
 
@@ -399,13 +470,29 @@ ALTER TABLE ONLY chain.transaction
 ALTER TABLE ONLY chain.tx_hash
     ADD CONSTRAINT tx_hash_pkey PRIMARY KEY (chain_id, hash_key, block_number, tx_index);
 
+ALTER TABLE ONLY chain.vault_event
+    ADD CONSTRAINT vault_event_pkey PRIMARY KEY (chain_id, block_number, log_index);
+
+ALTER TABLE ONLY chain.watched_vault
+    ADD CONSTRAINT watched_vault_pkey PRIMARY KEY (chain_id, vault);
+
 CREATE INDEX block_by_time ON ONLY chain.block USING btree (chain_id, block_time, number);
+
+CREATE INDEX orphan_vault_event_by_log ON chain.orphan_vault_event USING btree (chain_id, block_number, log_index);
 
 CREATE INDEX token_by_block ON chain.token USING btree (chain_id, block_number);
 
 CREATE INDEX token_seen_unread ON chain.token_seen USING btree (chain_id, first_block) WHERE (read_at IS NULL);
 
 CREATE INDEX token_transfer_by_token ON ONLY chain.token_transfer USING btree (chain_id, token, block_number, tx_index);
+
+CREATE INDEX vault_event_by_account ON chain.vault_event USING btree (chain_id, account, block_number) WHERE (kind = 'deposit'::text);
+
+CREATE INDEX vault_event_by_nonce ON chain.vault_event USING btree (chain_id, nonce) WHERE (kind = 'deposit'::text);
+
+CREATE INDEX vault_event_by_resolver ON chain.vault_event USING btree (chain_id, resolver, block_number) WHERE (kind = 'deposit'::text);
+
+CREATE INDEX vault_upgrade ON chain.vault_event USING btree (chain_id, vault, block_number, log_index) WHERE (kind = 'upgraded'::text);
 
 GRANT USAGE ON SCHEMA accounts TO chainworkd_api;
 
@@ -443,6 +530,9 @@ GRANT SELECT ON TABLE chain.orphan_block TO chainworkd_worker;
 GRANT SELECT ON TABLE chain.orphan_transaction TO chainworkd_api;
 GRANT SELECT ON TABLE chain.orphan_transaction TO chainworkd_worker;
 
+GRANT SELECT ON TABLE chain.orphan_vault_event TO chainworkd_worker;
+GRANT SELECT ON TABLE chain.orphan_vault_event TO chainworkd_api;
+
 GRANT SELECT ON TABLE chain.reorg TO chainworkd_api;
 GRANT SELECT ON TABLE chain.reorg TO chainworkd_worker;
 
@@ -460,6 +550,12 @@ GRANT SELECT ON TABLE chain.transaction TO chainworkd_worker;
 
 GRANT SELECT ON TABLE chain.tx_hash TO chainworkd_api;
 GRANT SELECT ON TABLE chain.tx_hash TO chainworkd_worker;
+
+GRANT SELECT ON TABLE chain.vault_event TO chainworkd_worker;
+GRANT SELECT ON TABLE chain.vault_event TO chainworkd_api;
+
+GRANT SELECT ON TABLE chain.watched_vault TO chainworkd_worker;
+GRANT SELECT ON TABLE chain.watched_vault TO chainworkd_api;
 
 ALTER DEFAULT PRIVILEGES FOR ROLE chainworkd_indexer IN SCHEMA chain GRANT SELECT ON TABLES TO chainworkd_worker;
 ALTER DEFAULT PRIVILEGES FOR ROLE chainworkd_indexer IN SCHEMA chain GRANT SELECT ON TABLES TO chainworkd_api;

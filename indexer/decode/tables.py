@@ -1,12 +1,13 @@
-"""The tables that logs become (Derived): token transfers, and the raw logs that are kept."""
+"""The tables that logs become (Derived): token transfers, events of vaults, and the raw logs that are kept."""
 
 from collections.abc import Callable, Collection, Iterator
+from datetime import datetime
 from typing import Final, Literal
 
-from core.store.copy import Role
+from core.store.copy import Role, block_time
 from core.store.derived import Implied, Row
-from core.types import Block, Log, TokenTransfer
-from indexer.decode import transfers
+from core.types import Block, Log, PlacedLog, TokenTransfer, Tx
+from indexer.decode import signed_vault, transfers
 from indexer.decode.words import Malformed
 
 KeepLogs = Literal["none", "watched", "all"]
@@ -34,6 +35,7 @@ class TransferTable:
     sql_delete: str = """
         delete from chain.token_transfer where chain_id = $1 and block_number > $2 and block_number <= $3
     """
+    sql_archive: str | None = None
     sql_addresses: str | None = """
         select sender as address from chain.token_transfer
         where chain_id = $1 and block_number > $2 and block_number <= $3
@@ -70,6 +72,58 @@ class TransferTable:
                     self._on_malformed(block, log, str(error))
 
 
+class VaultTable:
+    """`chain.vault_event`: what the configured `vaults` announced. Anybody can emit their events elsewhere."""
+
+    table: str = "vault_event"
+    columns: tuple[str, ...] = (
+        "chain_id", "block_number", "log_index", "tx_index", "generation", "block_time", "kind", "block_hash",
+        "tx_hash", "vault", "account", "token", "resolver", "implementation", "amount", "nonce",
+    )  # fmt: skip
+    sql_delete: str = """
+        delete from chain.vault_event where chain_id = $1 and block_number > $2 and block_number <= $3
+    """
+    sql_archive: str | None = """
+        insert into chain.orphan_vault_event
+        select $4, e.* from chain.vault_event e
+        where e.chain_id = $1 and e.block_number > $2 and e.block_number <= $3
+    """
+    sql_addresses: str | None = None
+
+    def __init__(self, vaults: Collection[bytes], on_malformed: Callable[[Block, Log, str], None]) -> None:
+        self._vaults = frozenset(vaults)
+        self._on_malformed = on_malformed
+
+    def derive(self, chain_id: int, block: Block) -> Implied:
+        """Return a row per vault event of the block, whatever it is worth."""
+        rows: list[Row] = []
+        for tx in block.txs:
+            for log in tx.receipt.logs:
+                if log.address in self._vaults and (row := self._row(chain_id, block, tx, log)) is not None:
+                    rows.append(row)
+        return Implied(rows)
+
+    def _row(self, chain_id: int, block: Block, tx: Tx, log: Log) -> Row | None:
+        try:
+            return vault_row(chain_id, block_time(block.timestamp), PlacedLog(block.ref, tx.hash, tx.index, log))
+        except Malformed as error:
+            self._on_malformed(block, log, str(error))
+            return None
+
+
+def vault_row(chain_id: int, at: datetime, found: PlacedLog) -> Row | None:
+    """Return the row of a vault's log in a block of time `at`, None for other events. Raises Malformed."""
+    event = signed_vault.decode(found.log)
+    if event is None:
+        return None
+    generation = None if event.generation is None else int(event.generation)
+    return (
+        chain_id, found.block.number, found.log.index, found.tx_index, generation, at, event.kind, found.block.hash,
+        found.tx_hash, found.log.address, event.account, event.token, event.resolver, event.implementation,
+        event.amount, event.nonce,
+    )  # fmt: skip
+
+
 class LogTable:
     """`chain.log`: all logs, or those of `watched` contracts, and in any case those with a topic of POOL_TOPICS."""
 
@@ -80,6 +134,7 @@ class LogTable:
     sql_delete: str = """
         delete from chain.log where chain_id = $1 and block_number > $2 and block_number <= $3
     """
+    sql_archive: str | None = None
     sql_addresses: str | None = None
 
     def __init__(self, keep: KeepLogs, watched: Collection[bytes] = ()) -> None:

@@ -72,8 +72,19 @@ async def test_an_example_of_the_document_is_answered_in_its_shape(bench: Bench,
 
 # What the document shows with a value and we answer with null until there is a source of prices.
 NO_PRICES = {"value_usd", "gas_fee_usd", "amount_usd", "price_source", "price_timestamp"}
-# Null until a token has been read, or on the first and last page.
-NULLABLE = {"token_symbol", "token_name", "symbol", "name", "decimals", "next_page_url", "prev_page_url", "token_id"}
+# Null until a token has been read, on the first and last page, for a creation, and before Byzantium.
+NULLABLE = {
+    "to_address",
+    "status",
+    "token_symbol",
+    "token_name",
+    "symbol",
+    "name",
+    "decimals",
+    "next_page_url",
+    "prev_page_url",
+    "token_id",
+}
 
 
 def shape_faults(theirs: Any, ours: Any, where: str = "") -> list[str]:

@@ -41,7 +41,15 @@ PAGE: Mapping[str, tuple[type, ...]] = {
     "data": (list,), "page": (int,), "page_size": (int,), "total_results": (int,), "total_pages": (int,),
     "next_page_url": (str, type(None)), "prev_page_url": (str, type(None)),
 }  # fmt: skip
-SHAPES = {"/health": HEALTH, "/blocks/": BLOCK, "/transactions/0x": DETAIL, "/transactions/address/": PAGE}
+DEPOSITS: Mapping[str, tuple[type, ...]] = {**PAGE, "totals": (list,), "finality": (dict,), "complete": (bool,)}
+DEPOSIT: Mapping[str, tuple[type, ...]] = {
+    "id": TEXT, "state": TEXT, "counts": (bool,), "user": TEXT, "token": TEXT, "resolver": TEXT, "nonce": TEXT,
+    "amount": TEXT, "amount_display": TEXT, "block_number": (int,), "log_index": (int,),
+}  # fmt: skip
+SHAPES = {
+    "/health": HEALTH, "/blocks/": BLOCK, "/transactions/0x": DETAIL, "/transactions/address/": PAGE,
+    "/vault/deposits": DEPOSITS,
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -91,8 +99,8 @@ async def assert_what_is_printed_works(text: str) -> None:
     for line, shape in zip(lines, SHAPES.values(), strict=True):
         body = json.loads(await shell(line), parse_float=Decimal)
         assert_shape(shape, body)
-        for tx in body.get("data", []):
-            assert_shape(TRANSACTION, tx)
+        for row in body.get("data", []):
+            assert_shape(DEPOSIT if "counts" in row else TRANSACTION, row)
         assert (await shell(line, "-o /dev/null -w '%{http_code}'")) == "200"
     pages = re.findall(r"^  (?:status page|metrics|readiness) .*$", text, re.MULTILINE)
     for url in re.findall(r"http://\S+", "\n".join(pages)):
