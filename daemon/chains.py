@@ -115,7 +115,9 @@ class ChainServices:
         found = await self._identify(client)
         meter = self._metrics.for_chain(self._chain_name)
         derived = self._tables(meter)
-        watched = _addresses(self._settings.watched) if self._settings.mode == "watch" else None
+        # A vault's events must not be left out of what is stored because nobody named it twice.
+        of = self._settings
+        watched = _addresses((*of.watched, *of.vaults)) if of.mode == "watch" else None
         store = PgStore(self._pool, found, derived=derived, keep=None if watched is None else watching(watched))
         genesis = await RpcSource(client, found).ref_at(0)
         genesis_hash = None if genesis is None else genesis.hash

@@ -78,6 +78,7 @@ async def test_a_block_lists_its_transactions_in_order(bench: Bench) -> None:
         "transaction_count": 4,
         "transaction_hashes": ["0x" + make.digest("tx", name).hex() for name in ("pay", "create", "fail", "old")],
         "block_hash": "0x" + make.block_hash(7).hex(),
+        "mode": "full",
     }
     assert (await bench.get(f"{V1}/blocks/8")).json()["transaction_hashes"] == []
     assert (await bench.get(f"{V1}/blocks/latest")).json()["block_number"] == 8

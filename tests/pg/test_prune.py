@@ -38,8 +38,8 @@ async def test_what_is_left_is_what_was_stored_above(pool: Pool, seed: int) -> N
     dice = random.Random(seed)
     store, pruner = PgStore(pool, CHAIN), Pruner(pool, CHAIN)
     stored = {n for n in range(60) if dice.random() < 0.7}
-    await filled(store, joined(BlockRange(n, n) for n in stored))
     await store.commit([made(n) for n in range(60, 63)], after=None)
+    await filled(store, joined(BlockRange(n, n) for n in stored))
     stored |= {60, 61, 62}
     below, limit = dice.randrange(70), dice.randrange(1, 20)
     while (old := await pruner.prune(below, limit)) is not None:
@@ -74,7 +74,8 @@ async def test_the_head_goes_on_while_the_oldest_blocks_go(pool: Pool) -> None:
 
 async def test_nothing_goes_without_a_cursor_nor_from_another_chain(pool: Pool) -> None:
     store, other = PgStore(pool, CHAIN), PgStore(pool, OTHER)
-    await filled(store, [BlockRange(0, 9)])
+    await store.commit([made(n) for n in range(10)], after=None)
+    await pool.execute("delete from chain.cursor")
     assert await Pruner(pool, CHAIN).prune(5, 10) is None
     await other.commit([made(n) for n in range(10)], after=None)
     assert await Pruner(pool, OTHER).prune(5, 10) == BlockRange(0, 4)
