@@ -404,6 +404,12 @@ def _contradictions(settings: Settings) -> list[str]:
         for name, chain in settings.chains.items()
         if chain.mode == "watch" and not chain.watched
     ]
+    # Deposits are business records: pruning would delete them without the archive that a reorg leaves.
+    faults += [
+        f"chains.{name}: retain_blocks and vaults exclude each other: pruning would take deposits away"
+        for name, chain in settings.chains.items()
+        if chain.retain_blocks and chain.vaults
+    ]
     ops = settings.ops
     ports = [p for p in (ops.indexer_port, ops.backfill_port, ops.api_port, settings.api.port) if p]
     faults += [f"ops, api: port {double} is used twice" for double in _doubles(ports)]

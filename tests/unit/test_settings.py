@@ -142,3 +142,11 @@ def test_settings_cannot_change(tmp_path: Path) -> None:
     found = settings(tmp_path)
     with pytest.raises(ValueError, match="frozen"):
         setattr(found.api, "port", 1)  # noqa: B010
+
+
+def test_deposits_are_not_pruned() -> None:
+    vault = '["0x' + "11" * 20 + '"]'
+    env = {"CHAINWORKD_RPC_URL": "http://n", "CHAINWORKD_CHAINS__NODE__VAULTS": vault}
+    assert load(environ=env).chains["node"].vaults
+    with pytest.raises(BadConfig, match=r"chains\.node: retain_blocks and vaults exclude each other"):
+        load(environ=env | {"CHAINWORKD_CHAINS__NODE__RETAIN_BLOCKS": "1000"})
