@@ -2,15 +2,19 @@
 
 import time
 from collections.abc import Sequence
+from typing import Final
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import HANDLERS
+from api.errors import HANDLERS, envelope
 from core.metrics import Metrics
+
+MAX_BODY_BYTES: Final = 65_536
 
 
 def application(routes: list[Route], metrics: Metrics, *, cors_origins: Sequence[str] = ()) -> Starlette:
@@ -18,12 +22,28 @@ def application(routes: list[Route], metrics: Metrics, *, cors_origins: Sequence
 
     Pages from `cors_origins` may ask with a token; cookies are never sent across origins.
     """
-    around = [Middleware(Measured, metrics=metrics, routes=routes)]
+    around = [Middleware(Measured, metrics=metrics, routes=routes), Middleware(Bounded)]
     if cors_origins:
         around.append(
             Middleware(CORSMiddleware, allow_origins=list(cors_origins), allow_headers=["authorization"], max_age=600)
         )
     return Starlette(routes=routes, exception_handlers=dict(HANDLERS), middleware=around)
+
+
+class Bounded:
+    """Refuses requests that announce a body larger than any path here reads."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or refuse by the announced length; a body without one is never read."""
+        announced = Headers(scope=scope).get("content-length", "0") if scope["type"] == "http" else "0"
+        if announced.isdecimal() and int(announced[:12]) > MAX_BODY_BYTES:
+            refusal = envelope(413, f"body: at most {MAX_BODY_BYTES} bytes, found {announced[:20]}")
+            await refusal(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
 
 
 class Measured:

@@ -303,3 +303,9 @@ async def test_page_urls_keep_the_other_parameters_and_use_the_public_address(be
         body = (await client.get(f"{ADDRESS}?chain=main&page_size=2")).json()
     anchored = f"as_of=1&as_of_hash=0x{make.block_hash(1).hex()}"
     assert body["next_page_url"] == f"https://api.example.org{ADDRESS}?chain=main&page_size=2&{anchored}&page=2"
+
+
+async def test_a_body_larger_than_any_path_reads_is_refused(bench: Bench) -> None:
+    answer = await bench.client.request("GET", f"{V1}/health", content=b"x" * 70_000)
+    assert (answer.status_code, answer.json()["code"]) == (413, "413")
+    assert (await bench.client.request("GET", f"{V1}/health", content=b"x" * 100)).status_code == 200
