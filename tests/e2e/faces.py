@@ -19,6 +19,7 @@ def block_face(block: Mapping[str, Any]) -> dict[str, Any]:
         "transaction_count": len(block["transactions"]),
         "transaction_hashes": [tx["hash"] for tx in block["transactions"]],
         "block_hash": block["hash"],
+        "mode": "full",
     }
 
 

@@ -156,6 +156,7 @@ def _block(chain_id: int, block: Mapping[str, Any]) -> dict[str, Any]:
         "block_time": datetime.fromtimestamp(_int(block["timestamp"]), UTC),
         "size": _int(block["size"]),
         "tx_count": len(block["transactions"]),
+        "stored_tx_count": None,  # all of them are stored: the chain is not in watch mode
         "hash": _bytes(block["hash"]),
         "parent_hash": _bytes(block["parentHash"]),
         "miner": _bytes(block["miner"]),
