@@ -1,7 +1,7 @@
 """One tree of HTTP errors, one renderer per group of paths.
 
 ApiError
-├── BadRequest 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · Conflict 409 · TooManyRequests 429
+├── BadRequest 400 · Unauthorized 401 · NotFound 404 · Conflict 409 · TooManyRequests 429
 └── Unavailable 503
 """
 
@@ -39,12 +39,6 @@ class Unauthorized(ApiError):
 
     status = 401
     headers: Mapping[str, str] = {"www-authenticate": "Bearer"}
-
-
-class Forbidden(ApiError):
-    """Valid credentials without the right."""
-
-    status = 403
 
 
 class NotFound(ApiError):

@@ -10,6 +10,7 @@ from core.clock import Clock, SystemClock
 from core.errors import CursorMoved, SeamBroken, StoreUnavailable, WrongChain
 from core.store import copy, finality, reader, tokens, vaults
 from core.store.derived import Derived
+from core.store.erase import erase
 from core.store.pool import Connection, Pool, translated
 from core.types import Block, BlockRange, BlockRef, Head
 
@@ -93,23 +94,6 @@ SQL_ARCHIVE_TRANSACTIONS: Final = """
     select $4, t.* from chain.transaction t
     where t.chain_id = $1 and t.block_number > $2 and t.block_number <= $3
 """
-SQL_ORPHAN_KEYS: Final = """
-    select hash, sender, recipient, contract_address
-    from chain.transaction
-    where chain_id = $1 and block_number > $2 and block_number <= $3
-"""
-SQL_DELETE_ADDRESSES: Final = """
-    delete from chain.address_transaction
-    where chain_id = $1 and address = any($4) and block_number > $2 and block_number <= $3
-"""
-SQL_DELETE_HASHES: Final = """
-    delete from chain.tx_hash
-    where chain_id = $1 and hash_key = any($4) and block_number > $2 and block_number <= $3
-"""
-SQL_DELETE_TRANSACTIONS: Final = """
-    delete from chain.transaction where chain_id = $1 and block_number > $2 and block_number <= $3
-"""
-SQL_DELETE_BLOCKS: Final = "delete from chain.block where chain_id = $1 and number > $2 and number <= $3"
 SQL_NOTIFY: Final = "select pg_notify('chain_' || $1::bigint, $2::bigint::text)"
 
 
@@ -338,21 +322,12 @@ class PgStore:
         await conn.execute(SQL_ARCHIVE_REORG, self._chain, at, above, ancestor_hash, last, tip_hash, reason)
         await conn.execute(SQL_ARCHIVE_BLOCKS, *span, at)
         await conn.execute(SQL_ARCHIVE_TRANSACTIONS, *span, at)
-        rows = await conn.fetch(SQL_ORPHAN_KEYS, *span)
-        addresses = {a for row in rows for a in (row["sender"], row["recipient"], row["contract_address"]) if a}
-        for each in self._derived:
-            if each.sql_addresses is not None:
-                addresses |= {row["address"] for row in await conn.fetch(each.sql_addresses, *span)}
-        await conn.execute(SQL_DELETE_ADDRESSES, *span, list(addresses))
-        await conn.execute(SQL_DELETE_HASHES, *span, [copy.hash_key(row["hash"]) for row in rows])
         for each in self._derived:
             if each.sql_archive is not None:
                 await conn.execute(each.sql_archive, *span, at)
-            await conn.execute(each.sql_delete, *span)
         await tokens.forget(conn, *span)
         await vaults.forget(conn, *span)
-        await conn.execute(SQL_DELETE_TRANSACTIONS, *span)
-        await conn.execute(SQL_DELETE_BLOCKS, *span)
+        await erase(conn, *span, self._derived)
         await conn.execute(SQL_UNCOVER_ALL, self._chain, above + 1, last)
         await conn.execute(SQL_UNCOVER_TOP, self._chain, above + 1)
 

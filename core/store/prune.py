@@ -3,18 +3,9 @@
 from collections.abc import Sequence
 from typing import Final
 
-from core.store import copy
 from core.store.derived import Derived
-from core.store.pg import (
-    SQL_CURSOR,
-    SQL_DELETE_ADDRESSES,
-    SQL_DELETE_BLOCKS,
-    SQL_DELETE_HASHES,
-    SQL_DELETE_TRANSACTIONS,
-    SQL_ORPHAN_KEYS,
-    SQL_REWIND_LOCK,
-    SQL_UNCOVER_ALL,
-)
+from core.store.erase import erase
+from core.store.pg import SQL_CURSOR, SQL_REWIND_LOCK, SQL_UNCOVER_ALL
 from core.store.pool import Connection, Pool, translated
 from core.types import BlockRange
 
@@ -81,18 +72,7 @@ class Pruner:
         return None if row is None else BlockRange(row["first"], min(row["last"], row["first"] + limit - 1, below - 1))
 
     async def _remove(self, conn: Connection, old: BlockRange) -> None:
-        span = (self._chain, old.first - 1, old.last)
-        rows = await conn.fetch(SQL_ORPHAN_KEYS, *span)
-        addresses = {a for row in rows for a in (row["sender"], row["recipient"], row["contract_address"]) if a}
-        for each in self._derived:
-            if each.sql_addresses is not None:
-                addresses |= {row["address"] for row in await conn.fetch(each.sql_addresses, *span)}
-        await conn.execute(SQL_DELETE_ADDRESSES, *span, list(addresses))
-        await conn.execute(SQL_DELETE_HASHES, *span, [copy.hash_key(row["hash"]) for row in rows])
-        for each in self._derived:
-            await conn.execute(each.sql_delete, *span)
-        await conn.execute(SQL_DELETE_TRANSACTIONS, *span)
-        await conn.execute(SQL_DELETE_BLOCKS, *span)
+        await erase(conn, self._chain, old.first - 1, old.last, self._derived)
         # Last: from here on the head's commit waits for ours.
         await conn.execute(SQL_UNCOVER_ALL, self._chain, old.first, old.last)
         await conn.execute(SQL_UNCOVER_BOTTOM, self._chain, old.first, old.last)
