@@ -60,6 +60,10 @@ class RpcSource:
                 break
         return tuple(found)
 
+    async def answers(self, wanted: BlockRange) -> tuple[Sequence[bytes], Sequence[bytes]]:
+        """Return the undecoded blocks of `wanted`, ascending, and the receipts of each, from one request if it can."""
+        return await self._answers(range(wanted.first, wanted.last + 1))
+
     async def _part(self, part: BlockRange) -> list[Block]:
         numbers = range(part.first, part.last + 1)
         raw_blocks, raw_receipts = await self._answers(numbers)

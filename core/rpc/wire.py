@@ -8,6 +8,7 @@ Every function raises BadAnswer when the answer breaks the format, a bound of th
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -23,7 +24,7 @@ Extra = msgspec.Raw | msgspec.UnsetType
 UNSET: Final = msgspec.UNSET
 
 
-class _WireTx(msgspec.Struct, rename="camel", gc=False):
+class WireTx(msgspec.Struct, rename="camel", gc=False):
     """A transaction as sent. Fields below `s` go to `extra`, in this order, when present."""
 
     hash: str
@@ -66,7 +67,9 @@ class _WireTx(msgspec.Struct, rename="camel", gc=False):
     max_refund: Extra = UNSET
 
 
-class _WireLog(msgspec.Struct, rename="camel", gc=False):
+class WireLog(msgspec.Struct, rename="camel", gc=False):
+    """A log as sent."""
+
     address: str
     topics: list[str]
     data: str
@@ -78,7 +81,7 @@ class _WireLog(msgspec.Struct, rename="camel", gc=False):
     removed: bool = False
 
 
-class _WireReceipt(msgspec.Struct, rename="camel", gc=False):
+class WireReceipt(msgspec.Struct, rename="camel", gc=False):
     """A receipt as sent. Fields below `logs` go to `extra`, in this order, when present."""
 
     transaction_hash: str
@@ -92,7 +95,7 @@ class _WireReceipt(msgspec.Struct, rename="camel", gc=False):
     effective_gas_price: str | None = None
     status: str | None = None
     root: str | None = None
-    logs: list[_WireLog] = []
+    logs: list[WireLog] = []
     blob_gas_used: Extra = UNSET
     blob_gas_price: Extra = UNSET
     deposit_nonce: Extra = UNSET  # OP Stack
@@ -111,17 +114,19 @@ class _WireReceipt(msgspec.Struct, rename="camel", gc=False):
     timeboosted: Extra = UNSET
 
 
-class _WireHeader(msgspec.Struct, rename="camel", gc=False):
+class WireHeader(msgspec.Struct, rename="camel", gc=False):
+    """What of a block as sent says which it is, and where it belongs."""
+
     hash: str | None
     number: str | None
     parent_hash: str
     timestamp: str
 
 
-class _WireBlock(_WireHeader, rename="camel", gc=False):
+class WireBlock(WireHeader, rename="camel", gc=False):
     """A block as sent, with full transactions. Fields below `uncles` go to `extra`, in this order, when present."""
 
-    transactions: list[_WireTx]
+    transactions: list[WireTx]
     miner: str
     state_root: str
     transactions_root: str
@@ -155,14 +160,14 @@ def _extra_fields(struct: type[msgspec.Struct], after: str) -> tuple[tuple[str, 
     return tuple(names[start:])
 
 
-_TX_EXTRA: Final = _extra_fields(_WireTx, "s")
-_RECEIPT_EXTRA: Final = _extra_fields(_WireReceipt, "logs")
-_BLOCK_EXTRA: Final = _extra_fields(_WireBlock, "uncles")
+TX_EXTRA: Final = _extra_fields(WireTx, "s")
+RECEIPT_EXTRA: Final = _extra_fields(WireReceipt, "logs")
+_BLOCK_EXTRA: Final = _extra_fields(WireBlock, "uncles")
 
-_block_decoder = msgspec.json.Decoder(_WireBlock | None)
-_header_decoder = msgspec.json.Decoder(_WireHeader | None)
-_receipts_decoder = msgspec.json.Decoder(list[_WireReceipt | None] | None)
-_receipt_decoder = msgspec.json.Decoder(_WireReceipt | None)
+_block_decoder = msgspec.json.Decoder(WireBlock | None)
+_header_decoder = msgspec.json.Decoder(WireHeader | None)
+_receipts_decoder = msgspec.json.Decoder(list[WireReceipt | None] | None)
+_receipt_decoder = msgspec.json.Decoder(WireReceipt | None)
 
 
 def head(raw: bytes | msgspec.Raw) -> Head | None:
@@ -213,13 +218,18 @@ def _decode(decoder: msgspec.json.Decoder[Any], raw: bytes | msgspec.Raw, what: 
         raise BadAnswer(f"{what}: {error}") from None
 
 
-def _ref(header: _WireHeader) -> BlockRef:
+def _ref(header: WireHeader) -> BlockRef:
     if header.hash is None or header.number is None:
         raise BadAnswer("block without hash or number: a pending block, not a mined one")
     return BlockRef(from_quantity(header.number, MAX_NUMBER), from_hex(header.hash, 32))
 
 
-def _block(wire: _WireBlock, receipts: Sequence[_WireReceipt | None]) -> Block:
+def _block(wire: WireBlock, receipts: Sequence[WireReceipt | None]) -> Block:
+    return replace(header_only(wire), txs=_transactions(wire, _ref(wire), receipts), tx_total=None)
+
+
+def header_only(wire: WireBlock) -> Block:
+    """Return a decoded block without its transactions, which it counts. Raises BadAnswer."""
     at = _ref(wire)
     return Block(
         number=at.number,
@@ -243,11 +253,12 @@ def _block(wire: _WireBlock, receipts: Sequence[_WireReceipt | None]) -> Block:
         nonce=_hex_or_none(wire.nonce, 8),
         uncles=tuple(from_hex(uncle, 32) for uncle in wire.uncles),
         extra=_extra(wire, _BLOCK_EXTRA),
-        txs=_transactions(wire, at, receipts),
+        txs=(),
+        tx_total=len(wire.transactions),
     )
 
 
-def _transactions(wire: _WireBlock, at: BlockRef, receipts: Sequence[_WireReceipt | None]) -> tuple[Tx, ...]:
+def _transactions(wire: WireBlock, at: BlockRef, receipts: Sequence[WireReceipt | None]) -> tuple[Tx, ...]:
     if len(receipts) != len(wire.transactions):
         raise BadAnswer(f"block {at}: {len(wire.transactions)} transactions but {len(receipts)} receipts")
     txs = []
@@ -262,7 +273,7 @@ def _transactions(wire: _WireBlock, at: BlockRef, receipts: Sequence[_WireReceip
     return tuple(txs)
 
 
-def _check_place(wire: _WireBlock, index: int, tx: _WireTx, receipt: _WireReceipt) -> None:
+def _check_place(wire: WireBlock, index: int, tx: WireTx, receipt: WireReceipt) -> None:
     at = f"block {wire.number} transaction {index}"
     if tx.block_hash != wire.hash or tx.block_number != wire.number:
         raise BadAnswer(f"{at}: transaction says block {tx.block_number} {tx.block_hash}, block is {wire.hash}")
@@ -275,7 +286,7 @@ def _check_place(wire: _WireBlock, index: int, tx: _WireTx, receipt: _WireReceip
             raise BadAnswer(f"{at}: index says {claimed}")
 
 
-def _tx(index: int, wire: _WireTx, receipt: Receipt) -> Tx:
+def _tx(index: int, wire: WireTx, receipt: Receipt) -> Tx:
     return Tx(
         index=index,
         hash=from_hex(wire.hash, 32),
@@ -291,18 +302,18 @@ def _tx(index: int, wire: _WireTx, receipt: Receipt) -> Tx:
         input=from_hex(wire.input),
         v=_quantity_or_none(wire.v),
         signature=_signature(wire),
-        extra=_extra(wire, _TX_EXTRA),
+        extra=_extra(wire, TX_EXTRA),
         receipt=receipt,
     )
 
 
-def _signature(wire: _WireTx) -> bytes | None:
+def _signature(wire: WireTx) -> bytes | None:
     if wire.r is None or wire.s is None:
         return None
     return from_quantity(wire.r).to_bytes(32) + from_quantity(wire.s).to_bytes(32)
 
 
-def _receipt(wire: _WireReceipt, logs: tuple[Log, ...]) -> Receipt:
+def _receipt(wire: WireReceipt, logs: tuple[Log, ...]) -> Receipt:
     return Receipt(
         status=_quantity_or_none(wire.status, 1),
         root=_hex_or_none(wire.root, 32),
@@ -312,11 +323,11 @@ def _receipt(wire: _WireReceipt, logs: tuple[Log, ...]) -> Receipt:
         contract_address=_hex_or_none(wire.contract_address, 20),
         logs_bloom=from_hex(wire.logs_bloom, 256),
         logs=logs,
-        extra=_extra(wire, _RECEIPT_EXTRA),
+        extra=_extra(wire, RECEIPT_EXTRA),
     )
 
 
-def _log(block: _WireBlock, tx_index: int, tx: _WireTx, wire: _WireLog, index: int) -> Log:
+def _log(block: WireBlock, tx_index: int, tx: WireTx, wire: WireLog, index: int) -> Log:
     at = f"block {block.number} log {wire.log_index}"
     if wire.removed or wire.block_hash != block.hash or wire.transaction_hash != tx.hash:
         raise BadAnswer(f"{at}: belongs to block {wire.block_hash} transaction {wire.transaction_hash}")

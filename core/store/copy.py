@@ -69,14 +69,23 @@ def check_linked(blocks: Sequence[Block]) -> None:
 
 def block_row(chain_id: int, block: Block) -> Row:
     """Return the row of `chain.block`, in the order of BLOCK_COLUMNS."""
-    whole = block.tx_total is None
+    count = len(block.txs)
     return (
-        chain_id, block.number, block_time(block.timestamp), block.size, len(block.txs) if whole else block.tx_total,
+        header_row(chain_id, block, count)
+        if block.tx_total is None
+        else header_row(chain_id, block, block.tx_total, stored=count)
+    )
+
+
+def header_row(chain_id: int, block: Block, count: int, *, stored: int | None = None) -> Row:
+    """Return the row of a block of `count` transactions, of which `stored` are stored, None for all."""
+    return (
+        chain_id, block.number, block_time(block.timestamp), block.size, count,
         block.hash, block.parent_hash,
         block.miner, block.state_root, block.transactions_root, block.receipts_root, block.uncles_hash,
         block.logs_bloom, block.extra_data, block.mix_hash, block.nonce, block.difficulty, block.total_difficulty,
         block.gas_limit, block.gas_used, block.base_fee, block.uncles, block.extra,
-        None if whole else len(block.txs),
+        stored,
     )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """ChainStore on PostgreSQL: rows, coverage and cursor in one short transaction, the guard first."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import asyncpg
@@ -9,6 +10,7 @@ import asyncpg
 from core.clock import Clock, SystemClock
 from core.errors import CursorMoved, SeamBroken, StoreUnavailable, WrongChain
 from core.store import copy, finality, reader, tokens, vaults
+from core.store.bulk import Chunk, RowsRefused
 from core.store.derived import Derived
 from core.store.erase import erase
 from core.store.pool import Connection, Pool, translated
@@ -96,6 +98,9 @@ SQL_ARCHIVE_TRANSACTIONS: Final = """
 """
 SQL_NOTIFY: Final = "select pg_notify('chain_' || $1::bigint, $2::bigint::text)"
 
+# Writes rows inside the caller's transaction; returns the tokens among them that were not known before.
+Write = Callable[[Connection], Awaitable[dict[bytes, int]]]
+
 
 class PgStore:
     """What is stored of one chain, in PostgreSQL (ChainStore); `derived` are the tables that blocks imply.
@@ -117,6 +122,10 @@ class PgStore:
         self._derived = tuple(derived)
         self._keep = keep
         self._clock = clock or SystemClock()
+        self._columns: dict[str, Sequence[str]] = {
+            "block": copy.BLOCK_COLUMNS, "transaction": copy.TRANSACTION_COLUMNS, "tx_hash": copy.TX_HASH_COLUMNS,
+            "address_transaction": copy.ADDRESS_TRANSACTION_COLUMNS, **{each.table: each.columns for each in derived},
+        }  # fmt: skip
         self._slots: set[int] = set()
         self._tokens: dict[bytes, int] = {}
 
@@ -179,6 +188,16 @@ class PgStore:
 
     async def fill(self, blocks: Sequence[Block], *, anchored: bool = True) -> None:
         """Store linked `blocks` into a hole."""
+        await self._fill(blocks, partial(self._copy_rows, blocks=blocks), anchored=anchored)
+
+    async def fill_chunk(self, chunk: Chunk, *, anchored: bool) -> None:
+        """Store blocks into a hole whose rows are encoded already, as `fill` does. Raises RowsRefused."""
+        try:
+            await self._fill(chunk.headers, partial(self._copy_chunk, chunk=chunk), anchored=anchored)
+        except asyncpg.DataError as error:
+            raise RowsRefused(str(error)) from error
+
+    async def _fill(self, blocks: Sequence[Block], write: Write, *, anchored: bool) -> None:
         copy.check_linked(blocks)
         first, last = blocks[0], blocks[-1]
         await self._ensure_partitions(first.number, last.number)
@@ -186,7 +205,7 @@ class PgStore:
             async with self._transaction() as conn:
                 await conn.execute(SQL_FILL_LOCK, self._chain)
                 await self._check_hole(conn, first, last, anchored=anchored)
-                new = await self._copy_rows(conn, blocks)
+                new = await write(conn)
                 if await conn.execute(SQL_EXTEND_DOWN, self._chain, first.number, last.number) != "UPDATE 1":
                     await conn.execute(SQL_COVER, self._chain, first.number, last.number)
         except CursorMoved as error:
@@ -262,12 +281,30 @@ class PgStore:
             tables.append((each.table, each.columns, [row for found in per_block for row in found.rows]))
         for table, columns, records in tables:
             await conn.copy_records_to_table(table, schema_name="chain", columns=columns, records=records)
-        new = self._new_tokens(found.tokens for per_block in implied for found in per_block)
-        if new:
-            await tokens.note_seen(conn, chain, new, blocks[0].number)
         upgraded = {address for per_block in implied for found in per_block for address in found.upgraded}
+        return await self._note(
+            conn, [found.tokens for per_block in implied for found in per_block], upgraded, blocks[0]
+        )
+
+    async def _copy_chunk(self, conn: Connection, chunk: Chunk) -> dict[bytes, int]:
+        for table, columns in self._columns.items():
+            if records := [row for piece in chunk.pieces for row in piece.records.get(table, ())]:
+                await conn.copy_records_to_table(table, schema_name="chain", columns=columns, records=records)
+            if any(piece.copies.get(table) for piece in chunk.pieces):
+                await conn.copy_to_table(
+                    table, schema_name="chain", columns=columns, format="binary", source=_each(chunk.stream(table))
+                )
+        return await self._note(conn, [piece.tokens for piece in chunk.pieces], chunk.upgraded(), chunk.headers[0])
+
+    async def _note(
+        self, conn: Connection, moved: Sequence[Mapping[bytes, int]], upgraded: Collection[bytes], first: Block
+    ) -> dict[bytes, int]:
+        """Note what tokens moved and which contracts changed; return the tokens that were not known before."""
+        new = self._new_tokens(moved)
+        if new:
+            await tokens.note_seen(conn, self._chain, new, first.number)
         if upgraded:
-            await tokens.ask_again(conn, chain, upgraded)
+            await tokens.ask_again(conn, self._chain, upgraded)
         return new
 
     def _new_tokens(self, moved: Iterable[Mapping[bytes, int]]) -> dict[bytes, int]:
@@ -352,3 +389,9 @@ def _check_child(first: Block, after: BlockRef | None) -> None:
         return
     if first.number != after.number + 1 or first.parent_hash != after.hash:
         raise SeamBroken(f"block {first.ref} is not the child of cursor {after}")
+
+
+async def _each(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    """Turn what is there already into what asyncpg reads."""
+    for piece in pieces:
+        yield piece

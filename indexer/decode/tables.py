@@ -1,12 +1,12 @@
 """The tables that logs become (Derived): token transfers, events of vaults, and the raw logs that are kept."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from core.store.copy import Role, block_time
-from core.store.derived import Implied, Row
-from core.types import Block, Log, PlacedLog, TokenTransfer, Tx
+from core.store.derived import Derived, Implied, Row
+from core.types import Block, Log, PlacedLog, TokenTransfer
 from indexer.decode import signed_vault, transfers
 from indexer.decode.words import Malformed
 
@@ -22,6 +22,17 @@ POOL_TOPICS: Final = frozenset(
         bytes.fromhex("98636036cb66a9c19a37435efc1e90142190214e8abeb821bdba3f2990dd4c95"),  # Initialize
     }
 )
+
+
+class PerLog(Derived, Protocol):
+    """A table with at most one row per log, and few of them: what `addresses` emit, and what starts with `topics`."""
+
+    addresses: frozenset[bytes]
+    topics: frozenset[bytes]
+
+    def row(self, chain_id: int, block: Block, placed: PlacedLog) -> Row | None:
+        """Return the row of one log of `block`. Never raises on a malformed log."""
+        ...
 
 
 class TransferTable:
@@ -63,13 +74,18 @@ class TransferTable:
             seen[t.token] = max(seen.get(t.token, 0), int(t.standard))
         return Implied(rows, roles, seen, upgraded)
 
+    def decoded(self, block: Block, tx_index: int, log: Log) -> Sequence[TokenTransfer]:
+        """Return the transfers that one log of `block` announces."""
+        try:
+            return transfers.decode(tx_index, log)
+        except Malformed as error:
+            self._on_malformed(block, log, str(error))
+            return ()
+
     def _decoded(self, block: Block) -> Iterator[TokenTransfer]:
         for tx in block.txs:
             for log in tx.receipt.logs:
-                try:
-                    yield from transfers.decode(tx.index, log)
-                except Malformed as error:
-                    self._on_malformed(block, log, str(error))
+                yield from self.decoded(block, tx.index, log)
 
 
 class VaultTable:
@@ -91,23 +107,27 @@ class VaultTable:
     sql_addresses: str | None = None
 
     def __init__(self, vaults: Collection[bytes], on_malformed: Callable[[Block, Log, str], None]) -> None:
-        self._vaults = frozenset(vaults)
+        self.addresses = frozenset(vaults)
+        self.topics: frozenset[bytes] = frozenset()
         self._on_malformed = on_malformed
 
     def derive(self, chain_id: int, block: Block) -> Implied:
         """Return a row per vault event of the block, whatever it is worth."""
-        rows: list[Row] = []
-        for tx in block.txs:
-            for log in tx.receipt.logs:
-                if log.address in self._vaults and (row := self._row(chain_id, block, tx, log)) is not None:
-                    rows.append(row)
-        return Implied(rows)
+        placed = (
+            PlacedLog(block.ref, tx.hash, tx.index, log)
+            for tx in block.txs
+            for log in tx.receipt.logs
+            if log.address in self.addresses
+        )
+        rows = (self.row(chain_id, block, each) for each in placed)
+        return Implied([row for row in rows if row is not None])
 
-    def _row(self, chain_id: int, block: Block, tx: Tx, log: Log) -> Row | None:
+    def row(self, chain_id: int, block: Block, placed: PlacedLog) -> Row | None:
+        """Return the row of one vault's log of `block`, None for other events."""
         try:
-            return vault_row(chain_id, block_time(block.timestamp), PlacedLog(block.ref, tx.hash, tx.index, log))
+            return vault_row(chain_id, block_time(block.timestamp), placed)
         except Malformed as error:
-            self._on_malformed(block, log, str(error))
+            self._on_malformed(block, placed.log, str(error))
             return None
 
 
@@ -141,6 +161,14 @@ class LogTable:
         self._all = keep == "all"
         self._watched = frozenset(watched) if keep == "watched" else frozenset()
 
+    def keeps_topic(self, topic: bytes | None) -> bool:
+        """Whether logs with this first topic, None for none, are kept whoever emits them."""
+        return self._all or topic in POOL_TOPICS
+
+    def keeps_address(self, address: bytes) -> bool:
+        """Whether all logs of a contract are kept."""
+        return self._all or address in self._watched
+
     def derive(self, chain_id: int, block: Block) -> Implied:
         """Return a row per kept log; raw logs give no roles."""
         return Implied(
@@ -153,7 +181,7 @@ class LogTable:
         )
 
     def _kept(self, log: Log) -> bool:
-        return self._all or log.address in self._watched or bool(log.topics and log.topics[0] in POOL_TOPICS)
+        return self.keeps_address(log.address) or self.keeps_topic(log.topics[0] if log.topics else None)
 
 
 def _four(topics: tuple[bytes, ...]) -> tuple[bytes | None, ...]:

@@ -1,0 +1,307 @@
+"""History in bulk: fetch, encode and store overlap, bounded by bytes, in one event loop.
+
+Three stages with a queue between each: requests in flight, one encoder (the hot path holds the interpreter, so a second
+one would gain nothing), and a few writers with a connection each. What is held at once, from a request's expected
+answer to the last row of its chunk, is counted in bytes: `budget` bounds memory whatever the length of the range and
+the size of its blocks. Only blocks that a reorg cannot reach come this way: chunks are stored in any order.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, Protocol
+
+from core.clock import Clock, SystemClock
+from core.errors import BadAnswer, RpcRefused, SeamBroken
+from core.store.bulk import Chunk, Piece, RowsRefused
+from core.types import Block, BlockRange
+from indexer.hotpath import HotPath, Unusual
+
+log = logging.getLogger(__name__)
+
+MB: Final = 1 << 20
+ANSWER_BYTES: Final = 1 * MB  # of one request: larger bodies were slower to read (docs/performance.md)
+CHUNK_BYTES: Final = 24 * MB  # of the answers that one transaction stores
+FIRST_GUESS: Final = 100_000  # bytes a block, until one was seen
+FEWEST, MOST = 4, 64  # requests in flight
+INFLATED: Final = 2.0  # a request that takes this much longer than the quickest waits in a queue, not on the wire
+
+Limit = Literal["node", "decode", "database"]
+
+
+class Answers(Protocol):
+    """What blocks are fetched from."""
+
+    async def answers(self, wanted: BlockRange) -> tuple[Sequence[bytes], Sequence[bytes]]:
+        """Return the undecoded blocks of `wanted`, ascending, and the receipts of each."""
+        ...
+
+    async def blocks(self, wanted: BlockRange) -> Sequence[Block]:
+        """Return the blocks of `wanted` that the node has, in order, with receipts."""
+        ...
+
+
+class BulkStore(Protocol):
+    """What chunks are stored in."""
+
+    async def fill(self, blocks: Sequence[Block], *, anchored: bool = True) -> None:
+        """Store linked `blocks` into a hole."""
+        ...
+
+    async def fill_chunk(self, chunk: Chunk, *, anchored: bool) -> None:
+        """Store encoded blocks into a hole, as `fill` does. Raises RowsRefused."""
+        ...
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is, and what it spent its time on: counters that only grow, seconds of one clock."""
+
+    blocks: int = 0
+    txs: int = 0
+    rows: int = 0
+    answer_bytes: int = 0
+    careful_blocks: int = 0
+    encoding_s: float = 0.0
+    starved_s: float = 0.0  # the encoder waited for the node
+    full_s: float = 0.0  # no request was sent because the budget was spent
+    in_flight: int = FEWEST
+
+    def limit(self, since: "Progress") -> Limit:
+        """Say what bounded the speed since an earlier look."""
+        starved, encoding = self.starved_s - since.starved_s, self.encoding_s - since.encoding_s
+        if encoding >= starved:
+            return "decode"
+        return "database" if self.full_s - since.full_s > starved / 2 else "node"
+
+
+@dataclass(eq=False, slots=True)
+class _Work:
+    """One chunk on its way: its parts, and what has become of each."""
+
+    blocks: BlockRange
+    parts: Sequence[BlockRange]
+    cost: int  # bytes reserved of the budget
+    pieces: dict[int, Piece] = field(default_factory=dict)
+    failed: Exception | None = None
+    arrived: int = 0
+
+
+class Pipeline:
+    """Fills ranges of settled history."""
+
+    def __init__(
+        self,
+        source: Answers,
+        hot: HotPath,
+        store: BulkStore,
+        *,
+        chunk_blocks: int = 50,
+        writers: int = 3,
+        budget: int = 96 * MB,
+        clock: Clock | None = None,
+    ) -> None:
+        self._source = source
+        self._hot = hot
+        self._store = store
+        self._chunk_blocks = chunk_blocks
+        self._writers = writers
+        self._budget = budget
+        self._clock = clock or SystemClock()
+        self._block_bytes = float(FIRST_GUESS)
+        self.progress = Progress()
+
+    def next_chunk(self, hole: BlockRange) -> BlockRange:
+        """Return the newest part of `hole` that one transaction should hold."""
+        count = min(self._chunk_blocks, max(1, int(CHUNK_BYTES / self._block_bytes)))
+        return BlockRange(max(hole.first, hole.last - count + 1), hole.last)
+
+    async def run(self, chunks: AsyncIterator[BlockRange]) -> None:
+        """Fill `chunks`, which do not overlap, until there are no more.
+
+        A chunk that the node cannot serve is left out and does not stop the others; the first such error is raised at
+        the end. Everything else that fails ends the run at once: what was stored stays.
+        """
+        await _Run(self, chunks).run()
+
+    def learn(self, size: int, blocks: int) -> None:
+        """Note how large blocks are here."""
+        self._block_bytes += 0.2 * (size / blocks - self._block_bytes)
+
+    def parts(self, chunk: BlockRange) -> list[BlockRange]:
+        """Return `chunk` in requests of about ANSWER_BYTES."""
+        step = min(20, max(1, int(ANSWER_BYTES / self._block_bytes)))
+        return [
+            BlockRange(first, min(first + step - 1, chunk.last)) for first in range(chunk.first, chunk.last + 1, step)
+        ]
+
+    def cost(self, chunk: BlockRange) -> int:
+        """Return the bytes that `chunk` will probably take."""
+        return int(self._block_bytes * len(chunk))
+
+
+class _Run:
+    """One run: its queues, its budget, and the seams that were seen."""
+
+    def __init__(self, of: Pipeline, chunks: AsyncIterator[BlockRange]) -> None:
+        self._of = of
+        self._chunks = chunks
+        self._held = 0
+        self._flights = 0
+        self._moved = asyncio.Condition()
+        self._arrived: asyncio.Queue[tuple[_Work, int, Sequence[bytes], Sequence[bytes]] | None] = asyncio.Queue()
+        self._encoded: asyncio.Queue[_Work | None] = asyncio.Queue()
+        self._parents: dict[int, bytes] = {}  # block number -> the hash its child says it has
+        self._tips: dict[int, bytes] = {}  # block number -> its hash, of the last block of a chunk
+        self._quickest = float("inf")
+        self._skipped: list[Exception] = []
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for n in range(self._of._writers):
+                group.create_task(self._write(), name=f"bulk.write {n}")
+            group.create_task(self._encode(), name="bulk.encode")
+            async with asyncio.TaskGroup() as fetching:
+                async for chunk in self._chunks:
+                    await self._feed(chunk, fetching)
+            self._arrived.put_nowait(None)
+        if self._skipped:
+            raise self._skipped[0]
+
+    # -- fetch -------------------------------------------------------------------------------------------------------
+
+    async def _feed(self, chunk: BlockRange, fetching: asyncio.TaskGroup) -> None:
+        of = self._of
+        work = _Work(chunk, of.parts(chunk), of.cost(chunk))
+        started = of._clock.monotonic()
+        async with self._moved:
+            # A chunk larger than the whole budget goes alone.
+            await self._moved.wait_for(lambda: not self._held or self._held + work.cost <= of._budget)
+            self._held += work.cost
+        of.progress.full_s += of._clock.monotonic() - started
+        for index, part in enumerate(work.parts):
+            async with self._moved:
+                await self._moved.wait_for(lambda: self._flights < of.progress.in_flight)
+                self._flights += 1
+            fetching.create_task(self._fetch(work, index, part), name=f"bulk.fetch {part}")
+
+    async def _fetch(self, work: _Work, index: int, part: BlockRange) -> None:
+        of = self._of
+        started = of._clock.monotonic()
+        blocks: Sequence[bytes] = ()
+        receipts: Sequence[bytes] = ()
+        try:
+            blocks, receipts = await of._source.answers(part)
+            self._timed(of._clock.monotonic() - started)
+        except (BadAnswer, RpcRefused) as error:
+            work.failed = error
+        finally:
+            self._flights -= 1
+            async with self._moved:
+                self._moved.notify_all()
+        self._arrived.put_nowait((work, index, blocks, receipts))
+
+    def _timed(self, seconds: float) -> None:
+        """Send more at once if the encoder has nothing to do and requests do not queue up at the node."""
+        self._quickest = min(self._quickest, seconds)
+        progress = self._of.progress
+        if self._arrived.empty() and seconds < INFLATED * self._quickest and progress.in_flight < MOST:
+            progress.in_flight += 1
+
+    # -- encode ------------------------------------------------------------------------------------------------------
+
+    async def _encode(self) -> None:
+        of, progress = self._of, self._of.progress
+        while True:
+            waiting = of._clock.monotonic()
+            item = await self._arrived.get()
+            started = of._clock.monotonic()
+            progress.starved_s += started - waiting
+            if item is None:
+                for _ in range(of._writers):
+                    self._encoded.put_nowait(None)
+                return
+            work, index, blocks, receipts = item
+            work.arrived += 1
+            if work.failed is None:
+                self._encode_part(work, index, blocks, receipts)
+            if work.arrived == len(work.parts):
+                self._encoded.put_nowait(work)
+            progress.encoding_s += of._clock.monotonic() - started
+            # Writers and requests in flight are served in between.
+            await asyncio.sleep(0)
+
+    def _encode_part(self, work: _Work, index: int, blocks: Sequence[bytes], receipts: Sequence[bytes]) -> None:
+        of = self._of
+        size = sum(map(len, blocks)) + sum(map(len, receipts))
+        of.learn(size, len(work.parts[index]))
+        of.progress.answer_bytes += size
+        try:
+            work.pieces[index] = of._hot.encode(blocks, receipts)
+        except (Unusual, BadAnswer) as error:
+            work.failed = error
+
+    # -- store -------------------------------------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        while (work := await self._encoded.get()) is not None:
+            try:
+                await self._store(work)
+            except (BadAnswer, RpcRefused) as error:
+                log.warning("left out", extra={"blocks": str(work.blocks), "error": str(error)})
+                self._skipped.append(error)
+            async with self._moved:
+                self._held -= work.cost
+                self._moved.notify_all()
+
+    async def _store(self, work: _Work) -> None:
+        if isinstance(work.failed, RpcRefused):
+            raise work.failed
+        if work.failed is not None:
+            await self._store_carefully(work.blocks, work.failed)
+            return
+        chunk = Chunk([work.pieces[index] for index in range(len(work.parts))])
+        self._check(work.blocks, chunk.headers)
+        try:
+            await self._of._store.fill_chunk(chunk, anchored=False)
+        except RowsRefused as error:
+            await self._store_carefully(work.blocks, error)
+            return
+        progress = self._of.progress
+        progress.blocks += len(chunk.headers)
+        progress.txs += chunk.rows("transaction")
+        progress.rows += chunk.all_rows()
+
+    async def _store_carefully(self, wanted: BlockRange, why: Exception) -> None:
+        """Fetch and store what the hot path does not take, by way of objects: slower, and with better errors."""
+        log.info("unusual blocks", extra={"blocks": str(wanted), "why": str(why)[:500]})
+        blocks = await self._of._source.blocks(wanted)
+        self._check(wanted, blocks)
+        await self._of._store.fill(blocks, anchored=False)
+        progress = self._of.progress
+        progress.blocks += len(blocks)
+        progress.careful_blocks += len(blocks)
+        progress.txs += sum(len(block.txs) for block in blocks)
+
+    def _check(self, wanted: BlockRange, headers: Sequence[Block]) -> None:
+        found = [header.number for header in headers]
+        if found != list(range(wanted.first, wanted.last + 1)):
+            raise BadAnswer(f"asked for blocks {wanted}, got {len(found)} of them, from {found[:1]} to {found[-1:]}")
+        self._seam(headers)
+
+    def _seam(self, headers: Sequence[Block]) -> None:
+        """Hold a chunk against its neighbours before it is stored: two that are written at once cannot see each other.
+
+        Whichever comes second is refused.
+        """
+        first, last = headers[0], headers[-1]
+        below, above = self._tips.pop(first.number - 1, None), self._parents.pop(last.number, None)
+        if below is not None and below != first.parent_hash:
+            raise SeamBroken(f"block {first.ref} is not the child of block {first.number - 1} as fetched")
+        if above is not None and above != last.hash:
+            raise SeamBroken(f"block {last.ref} is not the parent of block {last.number + 1} as fetched")
+        if below is None:
+            self._parents[first.number - 1] = first.parent_hash
+        if above is None:
+            self._tips[last.number] = last.hash
