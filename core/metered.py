@@ -6,7 +6,8 @@ from core.chain import ChainSource
 from core.clock import Clock, SystemClock
 from core.errors import Transient
 from core.metrics import ChainMetrics
-from core.store.port import ChainStore
+from core.store.bulk import Chunk
+from core.store.port import BulkStore
 from core.types import Block, BlockRange, BlockRef, Head
 
 
@@ -45,7 +46,7 @@ class MeteredSource:
 class MeteredStore:
     """A ChainStore that reports to `metrics`."""
 
-    def __init__(self, store: ChainStore, metrics: ChainMetrics, clock: Clock | None = None) -> None:
+    def __init__(self, store: BulkStore, metrics: ChainMetrics, clock: Clock | None = None) -> None:
         self._store = store
         self._metrics = metrics
         self._clock = clock or SystemClock()
@@ -86,6 +87,17 @@ class MeteredStore:
         started = self._clock.monotonic()
         await self._store.fill(blocks, anchored=anchored)
         self._metrics.committed(blocks, "backfill", self._clock.monotonic() - started)
+
+    async def fill_chunk(self, chunk: Chunk, *, anchored: bool) -> None:
+        """Store encoded blocks of a hole, timed."""
+        started = self._clock.monotonic()
+        await self._store.fill_chunk(chunk, anchored=anchored)
+        seconds = self._clock.monotonic() - started
+        self._metrics.filled(len(chunk.headers), chunk.rows("transaction"), seconds)
+
+    async def join_coverage(self) -> None:
+        """Make one of ranges that lie side by side."""
+        await self._store.join_coverage()
 
     async def rewind(self, cursor: BlockRef, ancestor: BlockRef | None, *, reason: str) -> None:
         """Rewind, counted."""

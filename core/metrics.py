@@ -99,6 +99,12 @@ class ChainMetrics:
             self._m._cursor.labels(self._chain).set(blocks[-1].number)
             self._m._cursor_time.labels(self._chain).set(blocks[-1].timestamp)
 
+    def filled(self, blocks: int, txs: int, seconds: float) -> None:
+        """Count blocks that backfill stored in bulk."""
+        self._m._blocks.labels(self._chain, "backfill").inc(blocks)
+        self._m._txs.labels(self._chain, "backfill").inc(txs)
+        self._m._commit_s.labels(self._chain, "backfill").observe(seconds)
+
     def rewound(self, depth: int, ancestor: int) -> None:
         """Count a rewind of the head writer."""
         self._m._reorgs.labels(self._chain).inc()

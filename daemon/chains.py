@@ -1,7 +1,7 @@
 """Services of one chain: built once its node has said which chain it is."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -34,6 +34,8 @@ from indexer.decode.tables import LogTable, TransferTable, VaultTable
 from indexer.finality import FinalityWatch
 from indexer.follow import Follower
 from indexer.head import HeadWatch
+from indexer.hotpath import HotPath
+from indexer.pipeline import Pipeline
 from indexer.retention import Retention
 from indexer.tokens import Override, Tokens
 from indexer.vaults import VaultScan
@@ -55,6 +57,7 @@ class Chain:
     settings: ChainSettings
     client: RpcClient
     source: MeteredSource
+    answers: RpcSource
     store: MeteredStore
     pool: Pool
     meter: ChainMetrics
@@ -101,7 +104,7 @@ class ChainServices:
         if not self._settings.http:
             raise BadConfig(f"chains.{self._chain_name}.http: no URL of a node; set it, or CHAINWORKD_RPC_URL")
         async with RpcClient(self._settings.http, deadline_s=self._settings.deadline_s) as client:
-            chain = await self._introduced(client)
+            chain = await introduced(self._chain_name, self._settings, client, self._pool, self._metrics)
             log.info("following", extra={"chain": chain.name, "chain_id": chain.id, "node": client.host})
             if self._prepare is not None:
                 await self._prepare(chain)
@@ -110,45 +113,43 @@ class ChainServices:
                 await self._on_start()
             await supervise(services, self._metrics)
 
-    async def _introduced(self, client: RpcClient) -> Chain:
-        """Ask the node who it is, and hold it against settings and database."""
-        found = await self._identify(client)
-        meter = self._metrics.for_chain(self._chain_name)
-        derived = self._tables(meter)
-        # A vault's events must not be left out of what is stored because nobody named it twice.
-        of = self._settings
-        watched = _addresses((*of.watched, *of.vaults)) if of.mode == "watch" else None
-        store = PgStore(self._pool, found, derived=derived, keep=None if watched is None else watching(watched))
-        genesis = await RpcSource(client, found).ref_at(0)
-        genesis_hash = None if genesis is None else genesis.hash
-        await store.register(self._chain_name, genesis_hash)
-        await declare(self._pool, found, self._chain_name, watched)
-        source = RpcSource(client, found, genesis_hash=genesis_hash, batch_blocks=self._settings.batch_blocks)
-        return Chain(
-            name=self._chain_name, id=found, settings=self._settings, client=client,
-            source=MeteredSource(source, meter), store=MeteredStore(store, meter), pool=self._pool, meter=meter,
-            derived=derived,
-        )  # fmt: skip
 
-    def _tables(self, meter: ChainMetrics) -> Sequence[Derived]:
-        """Return the tables that this chain's blocks imply. A malformed log is counted and named, once, at debug."""
+async def introduced(
+    name: str, of: ChainSettings, client: RpcClient, pool: Pool, metrics: Metrics, *, headless: bool = False
+) -> Chain:
+    """Ask the node which chain it serves, and hold it against settings and database. Raises WrongChain, BadConfig.
 
-        def malformed(block: Block, event: Log, why: str) -> None:
-            meter.malformed()
-            log.debug("malformed log", extra={"block": block.number, "log": event.index, "why": why})
+    With `headless`, history may be filled before a head was ever followed.
+    """
+    found = await chain_id(client)
+    if of.chain_id not in (0, found):
+        raise WrongChain(f"chains.{name}: {client.host} serves chain {found}, configured is {of.chain_id}")
+    meter, watched = metrics.for_chain(name), watched_of(of)
+    derived = _tables(of, meter)
+    keep = None if watched is None else watching(watched)
+    store = PgStore(pool, found, derived=derived, keep=keep, headless=headless)
+    genesis = await RpcSource(client, found).ref_at(0)
+    genesis_hash = None if genesis is None else genesis.hash
+    await store.register(name, genesis_hash)
+    await declare(pool, found, name, watched)
+    source = RpcSource(client, found, genesis_hash=genesis_hash, batch_blocks=of.batch_blocks)
+    return Chain(
+        name=name, id=found, settings=of, client=client, source=MeteredSource(source, meter), answers=source,
+        store=MeteredStore(store, meter), pool=pool, meter=meter, derived=derived,
+    )  # fmt: skip
 
-        watched = _addresses(self._settings.watched)
-        return [
-            TransferTable(malformed), VaultTable(_addresses(self._settings.vaults), malformed),
-            LogTable(self._settings.logs, watched),
-        ]  # fmt: skip
 
-    async def _identify(self, client: RpcClient) -> int:
-        found = await chain_id(client)
-        if self._settings.chain_id not in (0, found):
-            wanted = self._settings.chain_id
-            raise WrongChain(f"chains.{self._chain_name}: {client.host} serves chain {found}, configured is {wanted}")
-        return found
+def _tables(of: ChainSettings, meter: ChainMetrics) -> Sequence[Derived]:
+    """Return the tables that a chain's blocks imply. A malformed log is counted and named, once, at debug."""
+
+    def malformed(block: Block, event: Log, why: str) -> None:
+        meter.malformed()
+        log.debug("malformed log", extra={"block": block.number, "log": event.index, "why": why})
+
+    return [
+        TransferTable(malformed), VaultTable(_addresses(of.vaults), malformed),
+        LogTable(of.logs, _addresses(of.watched)),
+    ]  # fmt: skip
 
 
 async def watch_vaults(chain: Chain) -> None:
@@ -190,12 +191,29 @@ def backfill_services(chain: Chain, *, disk: Disk) -> Sequence[Service]:
     return [
         Backfill(
             chain.source, chain.store, wanted, name=name, chunk_blocks=of.chunk_blocks,
-            retain_blocks=of.retain_blocks, gate=_gate(chain, disk),
+            retain_blocks=of.retain_blocks, gate=_gate(chain, disk), bulk=bulk(chain),
         ),
         Tokens(RpcCaller(chain.client), known, name=name, overrides=overrides),
         VaultScan(RpcLogs(chain.client), PgVaults(chain.pool, chain.id), chain.id, vaults, name=name),
         Chores(chores, name=name),
     ]  # fmt: skip
+
+
+def bulk(chain: Chain) -> Pipeline:
+    """Return what fills settled history of the chain."""
+    of = chain.settings
+    transfers = next(each for each in chain.derived if isinstance(each, TransferTable))
+    logs = next(each for each in chain.derived if isinstance(each, LogTable))
+    per_log = [each for each in chain.derived if isinstance(each, VaultTable)]
+    assert len(chain.derived) == 2 + len(per_log), "a table that the hot path does not know would stay empty"
+    hot = HotPath(chain.id, transfers, logs, per_log, watched_of(of))
+    return Pipeline(chain.answers, chain.source, hot, chain.store, chunk_blocks=of.chunk_blocks)
+
+
+def watched_of(chain: ChainSettings) -> Collection[bytes] | None:
+    """Return the addresses whose transactions alone are stored, None for all transactions."""
+    # A vault's events must not be left out of what is stored because nobody named it twice.
+    return _addresses((*chain.watched, *chain.vaults)) if chain.mode == "watch" else None
 
 
 def _retention(chain: Chain) -> Retention:

@@ -18,7 +18,7 @@ from core.errors import BadConfig, ChainworkdError
 from core.service import exit_code, first_of, stopping_on_signals
 from core.settings import Settings
 from core.store.export import TABLES
-from daemon import check, commands, demo, export, family, run
+from daemon import backfill, check, commands, demo, export, family, run
 from daemon.roles import NOT_YET, ROLES
 
 log = logging.getLogger("daemon")
@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     _run_grammar(commands_)
     _local_grammar(commands_)
     _database_grammar(commands_)
+    _backfill_grammar(commands_)
     _export_grammar(commands_)
     _token_grammar(commands_)
     child = commands_.add_parser("child")  # a parent starts it; not for people
@@ -102,6 +103,26 @@ def _database_grammar(into: Any) -> None:
     )  # fmt: skip
     made = _add(into, "status", "say what is indexed and how far behind it is", "chainworkd status", commands.status)
     made.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _backfill_grammar(into: Any) -> None:
+    made = _add(
+        into, "backfill", "fill a range of finalized history now, and show how it goes",
+        "chainworkd backfill --chain mainnet --from 18000000 --to 18099999", backfill.run,
+    )  # fmt: skip
+    made.add_argument("--chain", default="", help="which chain; the default or the only one, if not given")
+    made.add_argument("--from", dest="first", type=_number, required=True, metavar="BLOCK", help="first block")
+    made.add_argument(
+        "--to", dest="last", type=_number, metavar="BLOCK", help="last block; the newest finalized one, if not given"
+    )
+    made.add_argument("--json", action="store_true", help="report at the end as one line of JSON")
+
+
+def _number(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError("not a block number")
+    return value
 
 
 def _export_grammar(into: Any) -> None:

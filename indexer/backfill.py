@@ -1,17 +1,20 @@
 """The holes behind the head, newest first: a chunk is one transaction with its own coverage."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from core.chain import ChainSource
 from core.clock import Clock, SystemClock
 from core.errors import BadAnswer, SeamBroken
+from core.service import first_of
 from core.store.port import ChainStore
 from core.types import Block, BlockRange, BlockRef
 from indexer.ancestor import common_ancestor
 from indexer.link import Linked, link
+from indexer.pipeline import Pipeline
 from indexer.plan import holes
 from indexer.retention import wanted_from
 
@@ -21,6 +24,7 @@ IDLE_S: Final = 5.0
 # A range that is not joined to the head from above has nothing that proves it canonical but its age; this many blocks
 # is more than two Ethereum epochs.
 SETTLED_BLOCKS: Final = 128
+REPLAN_S: Final = 60.0  # a long hole is left this often: the head may have left a newer one
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,12 @@ class Gate(Protocol):
 
 
 class Backfill:
-    """Fills the holes of one chain (a Service). It never touches the cursor."""
+    """Fills the holes of one chain (a Service). It never touches the cursor.
+
+    Settled history goes through `bulk`, if there is one; what a reorg may reach, and seams with stored ranges below, by
+    chunks that look at what they join. `horizon` says where the chain ends, None while that is not known; the cursor's
+    height if not given.
+    """
 
     def __init__(
         self,
@@ -53,6 +62,9 @@ class Backfill:
         settled_blocks: int = SETTLED_BLOCKS,
         retain_blocks: int = 0,
         gate: Gate | None = None,
+        bulk: Pipeline | None = None,
+        horizon: Callable[[], Awaitable[int | None]] | None = None,
+        jumps: bool = True,
         clock: Clock | None = None,
     ) -> None:
         self.name = f"backfill.{name}"
@@ -63,6 +75,9 @@ class Backfill:
         self._settled_blocks = settled_blocks
         self._retain_blocks = retain_blocks
         self._gate = gate
+        self._bulk = bulk
+        self._horizon = horizon or self._cursor_height
+        self._jumps = jumps
         self._clock = clock or SystemClock()
 
     async def run(self) -> None:
@@ -72,19 +87,68 @@ class Backfill:
                 await self._clock.sleep(IDLE_S)
 
     async def step(self) -> bool:
-        """Fill one chunk of the newest hole; False when there is nothing to do now, or the gate is closed."""
+        """Fill a chunk of the newest hole, or much of it in bulk; False when nothing can be done now."""
         if self._gate is not None and not await self._gate.open():
             return False
-        cursor = await self._store.cursor()
-        if cursor is None:
+        head = await self._horizon()
+        if head is None:
             return False
         covered = await self._store.coverage()
-        for hole in holes(covered, await self._spans(cursor.number)):
+        settled = head - self._settled_blocks
+        for hole in holes(covered, await self._spans(head)):
             anchored = any(hole.last + 1 == span.first for span in covered)
-            if anchored or hole.last + self._settled_blocks <= cursor.number:
+            if not anchored and hole.last > settled:
+                continue
+            deep = self._in_bulk(hole, covered, settled)
+            if deep is None:
                 await self._fill(hole, anchored=anchored)
-                return True
+            else:
+                await self._fill_in_bulk(deep)
+            return True
         return False
+
+    async def _cursor_height(self) -> int | None:
+        cursor = await self._store.cursor()
+        return None if cursor is None else cursor.number
+
+    def _in_bulk(self, hole: BlockRange, covered: Sequence[BlockRange], settled: int) -> BlockRange | None:
+        """Return what of `hole` goes in bulk, None if its top does not: a seam below may not hold, and is looked at."""
+        joins_below = any(span.last + 1 == hole.first for span in covered)
+        first = hole.first + self._chunk_blocks if joins_below else hole.first
+        if self._bulk is None or hole.last > settled or hole.last - first < self._chunk_blocks:
+            return None
+        return BlockRange(first, hole.last)
+
+    async def _fill_in_bulk(self, hole: BlockRange) -> None:
+        assert self._bulk is not None, "asked for by _in_bulk"
+        started, before = self._clock.monotonic(), copy(self._bulk.progress)
+        try:
+            await self._bulk.run(self._chunks(hole, self._bulk))
+        except BaseExceptionGroup as failed:
+            error = first_of(failed)
+            if isinstance(error, SeamBroken):
+                await self._discard_above(hole.last + 1)
+            raise error from failed
+        finally:
+            await self._store.join_coverage()
+            done, s = self._bulk.progress, self._clock.monotonic() - started
+            log.info(
+                "filled in bulk",
+                extra={
+                    "chain": self.name, "hole": str(hole), "blocks": done.blocks - before.blocks,
+                    "txs": done.txs - before.txs, "seconds": round(s, 2), "limit": done.limit(before),
+                },
+            )  # fmt: skip
+
+    async def _chunks(self, hole: BlockRange, bulk: Pipeline) -> AsyncIterator[BlockRange]:
+        """Yield `hole` newest first, until something else may be more urgent."""
+        until, last = self._clock.monotonic() + REPLAN_S, hole.last
+        while last >= hole.first and self._clock.monotonic() < until:
+            if self._gate is not None and not await self._gate.open():
+                return
+            chunk = bulk.next_chunk(BlockRange(hole.first, last))
+            yield chunk
+            last = chunk.first - 1
 
     async def _spans(self, head: int) -> list[BlockRange]:
         """Return what is wanted as ranges: the configured ones, and whatever a jump of the head left out.
@@ -92,7 +156,7 @@ class Backfill:
         Nothing that retention takes away, or would.
         """
         spans = [(span.first, head if span.last is None else min(span.last, head)) for span in self._wanted]
-        followed = await self._store.followed_from()
+        followed = await self._store.followed_from() if self._jumps else None
         if followed is not None:
             spans.append((followed, head))
         lowest = wanted_from(head, self._retain_blocks)

@@ -12,9 +12,11 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
+from core.chain import ChainSource
 from core.clock import Clock, SystemClock
 from core.errors import BadAnswer, RpcRefused, SeamBroken
 from core.store.bulk import Chunk, Piece, RowsRefused
+from core.store.port import BulkStore
 from core.types import Block, BlockRange
 from indexer.hotpath import HotPath, Unusual
 
@@ -35,22 +37,6 @@ class Answers(Protocol):
 
     async def answers(self, wanted: BlockRange) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """Return the undecoded blocks of `wanted`, ascending, and the receipts of each."""
-        ...
-
-    async def blocks(self, wanted: BlockRange) -> Sequence[Block]:
-        """Return the blocks of `wanted` that the node has, in order, with receipts."""
-        ...
-
-
-class BulkStore(Protocol):
-    """What chunks are stored in."""
-
-    async def fill(self, blocks: Sequence[Block], *, anchored: bool = True) -> None:
-        """Store linked `blocks` into a hole."""
-        ...
-
-    async def fill_chunk(self, chunk: Chunk, *, anchored: bool) -> None:
-        """Store encoded blocks into a hole, as `fill` does. Raises RowsRefused."""
         ...
 
 
@@ -93,7 +79,8 @@ class Pipeline:
 
     def __init__(
         self,
-        source: Answers,
+        answers: Answers,
+        source: ChainSource,
         hot: HotPath,
         store: BulkStore,
         *,
@@ -102,6 +89,7 @@ class Pipeline:
         budget: int = 96 * MB,
         clock: Clock | None = None,
     ) -> None:
+        self._answers = answers
         self._source = source
         self._hot = hot
         self._store = store
@@ -192,7 +180,7 @@ class _Run:
         blocks: Sequence[bytes] = ()
         receipts: Sequence[bytes] = ()
         try:
-            blocks, receipts = await of._source.answers(part)
+            blocks, receipts = await of._answers.answers(part)
             self._timed(of._clock.monotonic() - started)
         except (BadAnswer, RpcRefused) as error:
             work.failed = error

@@ -85,6 +85,9 @@ class MemoryStore:
             raise SeamBroken(f"blocks {taken} are stored already")
         self._put(blocks)
 
+    async def join_coverage(self) -> None:
+        """Do nothing: ranges are always joined here."""
+
     async def rewind(self, cursor: BlockRef, ancestor: BlockRef | None, *, reason: str) -> None:
         """Archive and remove every block above `ancestor` and move the cursor from `cursor` to it."""
         above = -1 if ancestor is None else ancestor.number

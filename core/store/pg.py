@@ -64,6 +64,23 @@ SQL_EXTEND_DOWN: Final = """
         and not blocks @> coalesce((select number from chain.cursor where chain_id = $1), -1)
 """
 SQL_COVER: Final = "insert into chain.coverage (chain_id, blocks) values ($1, int8range($2, $3 + 1))"
+# range_agg joins what touches. Nothing is written where nothing does.
+SQL_JOIN: Final = """
+    with joined as (
+        select unnest(range_agg(c.blocks)) as blocks
+        from chain.coverage c
+        where c.chain_id = $1
+            and not c.blocks @> coalesce((select number from chain.cursor where chain_id = $1), -1)
+    ),
+    gone as (
+        delete from chain.coverage c
+        using joined j
+        where c.chain_id = $1 and c.blocks <@ j.blocks and c.blocks <> j.blocks
+        returning j.blocks
+    )
+    insert into chain.coverage (chain_id, blocks)
+    select distinct $1::bigint, gone.blocks from gone
+"""
 SQL_UNCOVER_ALL: Final = """
     delete from chain.coverage where chain_id = $1 and blocks <@ int8range($2, $3 + 1)
 """
@@ -105,7 +122,8 @@ Write = Callable[[Connection], Awaitable[dict[bytes, int]]]
 class PgStore:
     """What is stored of one chain, in PostgreSQL (ChainStore); `derived` are the tables that blocks imply.
 
-    `keep` leaves out transactions that are not to be stored (indexer/watch.py).
+    `keep` leaves out transactions that are not to be stored (indexer/watch.py). With `headless`, history may be filled
+    before there is a cursor.
     """
 
     def __init__(
@@ -115,12 +133,14 @@ class PgStore:
         *,
         derived: Sequence[Derived] = (),
         keep: Callable[[Block], Block] | None = None,
+        headless: bool = False,
         clock: Clock | None = None,
     ) -> None:
         self._pool = pool
         self._chain = chain_id
         self._derived = tuple(derived)
         self._keep = keep
+        self._headless = headless
         self._clock = clock or SystemClock()
         self._columns: dict[str, Sequence[str]] = {
             "block": copy.BLOCK_COLUMNS, "transaction": copy.TRANSACTION_COLUMNS, "tx_hash": copy.TX_HASH_COLUMNS,
@@ -211,6 +231,12 @@ class PgStore:
         except CursorMoved as error:
             raise SeamBroken(f"another writer filled {first.number}..{last.number} first") from error
         self._remember(new)
+
+    async def join_coverage(self) -> None:
+        """Make one of ranges that lie side by side, other than the cursor's."""
+        async with self._transaction() as conn:
+            await conn.execute(SQL_REWIND_LOCK, self._chain)
+            await conn.execute(SQL_JOIN, self._chain)
 
     async def rewind(self, cursor: BlockRef, ancestor: BlockRef | None, *, reason: str) -> None:
         """Archive and remove the blocks above `ancestor` and move the cursor from `cursor` to it."""
@@ -331,6 +357,8 @@ class PgStore:
     async def _check_below_cursor(self, conn: Connection, tip: BlockRef) -> None:
         """Above the cursor is the head writer's ground; no rewind runs meanwhile, so the cursor can only rise."""
         cursor = await conn.fetchrow(SQL_CURSOR, self._chain)
+        if cursor is None and self._headless:
+            return
         if cursor is None or tip.number >= cursor["number"]:
             raise SeamBroken(f"block {tip} is not below the cursor, {cursor and cursor['number']}")
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from core.store.bulk import Chunk
 from core.types import Block, BlockRange, BlockRef, Head
 
 
@@ -55,6 +56,10 @@ class ChainStore(Protocol):
         """
         ...
 
+    async def join_coverage(self) -> None:
+        """Make one of ranges that lie side by side, other than the cursor's: chunks that were stored in any order."""
+        ...
+
     async def rewind(self, cursor: BlockRef, ancestor: BlockRef | None, *, reason: str) -> None:
         """Archive and remove every block above `ancestor`, holes or not, and move the cursor from `cursor` to it.
 
@@ -69,4 +74,12 @@ class ChainStore(Protocol):
         `tip` is the top of a covered range other than the cursor's; raises SeamBroken when it is not (any more),
         ValueError when `first` is above it.
         """
+        ...
+
+
+class BulkStore(ChainStore, Protocol):
+    """A ChainStore that takes encoded rows as well."""
+
+    async def fill_chunk(self, chunk: Chunk, *, anchored: bool) -> None:
+        """Store encoded blocks into a hole, as `fill` does. Raises RowsRefused when rows are not what tables hold."""
         ...

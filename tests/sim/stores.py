@@ -125,6 +125,10 @@ class FaultyStore:
         """Fill, or not, or without an answer."""
         await self._write("fill", lambda: self._store.fill(blocks, anchored=anchored))
 
+    async def join_coverage(self) -> None:
+        """Join ranges, or not, or without an answer."""
+        await self._write("join_coverage", self._store.join_coverage)
+
     async def rewind(self, cursor: BlockRef, ancestor: BlockRef | None, *, reason: str) -> None:
         """Rewind, or not, or without an answer."""
         await self._write("rewind", lambda: self._store.rewind(cursor, ancestor, reason=reason))
