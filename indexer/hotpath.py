@@ -12,7 +12,7 @@ What is not exactly as expected raises Unusual: the careful path (wire.py, copy.
 better errors. So this path may be stricter than the careful one and never laxer; tests/pg/test_hotpath.py stores the
 same blocks by both and compares every table.
 
-Formats: PostgreSQL manual, COPY, "Binary Format"; numeric as numeric_recv of src/backend/utils/adt/numeric.c reads it.
+Format: PostgreSQL manual, COPY, "Binary Format".
 """
 
 import binascii
@@ -30,6 +30,7 @@ from core.store import copy
 from core.store.bulk import Piece
 from core.store.copy import NO_LOGS_BLOOM, Role
 from core.store.derived import Row
+from core.store.numeric import numeric
 from core.types import Block, Log, PlacedLog, TokenTransfer
 from indexer.decode import transfers
 from indexer.decode.tables import UPGRADED, LogTable, PerLog, TransferTable
@@ -91,9 +92,6 @@ ERC20, ERC721 = (f"{N2}{standard:04x}" for standard in (20, 721))
 FIRST: Final = f"{N4}{0:08x}"
 ROLES: Final = [f"{N2}{n:04x}" for n in range(64)]
 TOPICS_LEFT: Final = [NULL * (4 - n) for n in range(5)]
-GROUPS: Final = [f"{n:04x}" for n in range(10_000)]  # a digit of PostgreSQL's numeric: base 10,000
-HEADS: Final = [f"{8 + 2 * n:08x}{n:04x}{max(n - 1, 0):04x}00000000" for n in range(21)]  # of n such digits
-ZERO: Final = HEADS[0]
 CACHED: Final = 50_000
 
 # Plain integers: an operation on an IntFlag costs ten times one on an int.
@@ -103,26 +101,7 @@ FROM, TO, CREATED, SENT, RECEIVED = (int(role) for role in Role)
 KEEP, TRANSFER, OTHER_TRANSFER, UPGRADE, PER_LOG = 1, 2, 4, 8, 16
 
 
-def numeric(n: int) -> str:
-    """Return `n`, not negative, as a numeric field: length, digits, weight, sign, scale and base-10,000 digits.
-
-    Digits may lead with zeros, which the server strips: a few widths need fewer steps than the exact one.
-    """
-    if n < 10**8:
-        return f"{HEADS[2]}{GROUPS[n // 10_000]}{GROUPS[n % 10_000]}"
-    if n < 10**16:
-        high, low = n // 10**8, n % 10**8
-        return f"{HEADS[4]}{GROUPS[high // 10_000]}{GROUPS[high % 10_000]}{GROUPS[low // 10_000]}{GROUPS[low % 10_000]}"
-    digits: list[str] = []
-    while n:
-        n, low = divmod(n, 10**8)
-        digits += (GROUPS[low % 10_000], GROUPS[low // 10_000])
-    digits.append(HEADS[len(digits)])
-    digits.reverse()
-    return "".join(digits)
-
-
-ONE: Final = numeric(1)
+ZERO, ONE = numeric(0), numeric(1)
 
 
 def quantity(text: str) -> str:

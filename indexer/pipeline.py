@@ -8,6 +8,7 @@ the size of its blocks. Only blocks that a reorg cannot reach come this way: chu
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 MB: Final = 1 << 20
 ANSWER_BYTES: Final = 1 * MB  # of one request: larger bodies were slower to read (docs/performance.md)
 CHUNK_BYTES: Final = 24 * MB  # of the answers that one transaction stores
-FIRST_GUESS: Final = 100_000  # bytes a block, until one was seen
+FIRST_GUESS: Final = 100_000.0  # bytes a block, until one was seen
 FEWEST, MOST = 4, 64  # requests in flight
 INFLATED: Final = 2.0  # a request that takes this much longer than the quickest waits in a queue, not on the wire
 
@@ -97,7 +98,7 @@ class Pipeline:
         self._writers = writers
         self._budget = budget
         self._clock = clock or SystemClock()
-        self._block_bytes = float(FIRST_GUESS)
+        self._block_bytes = FIRST_GUESS
         self.progress = Progress()
 
     def next_chunk(self, hole: BlockRange) -> BlockRange:
@@ -142,7 +143,7 @@ class _Run:
         self._encoded: asyncio.Queue[_Work | None] = asyncio.Queue()
         self._parents: dict[int, bytes] = {}  # block number -> the hash its child says it has
         self._tips: dict[int, bytes] = {}  # block number -> its hash, of the last block of a chunk
-        self._quickest = float("inf")
+        self._quickest = math.inf
         self._skipped: list[Exception] = []
 
     async def run(self) -> None:
