@@ -256,9 +256,10 @@ class PgStore:
         orphans = BlockRange(first, tip.number)
         async with self._transaction() as conn:
             await conn.execute(SQL_REWIND_LOCK, self._chain)
+            # The cursor first: a commit right above `tip` may end between two looks, and would pass both otherwise.
+            await self._check_below_cursor(conn, tip)
             if await self._hash_at(conn, tip.number) != tip.hash or await self._hash_at(conn, tip.number + 1):
                 raise SeamBroken(f"block {tip} is not the top of a stored range any more")
-            await self._check_below_cursor(conn, tip)
             below = await self._hash_at(conn, first - 1)
             await self._remove(conn, below, orphans, tip.hash, reason)
 
@@ -348,9 +349,9 @@ class PgStore:
         self._tokens.update(noted)
 
     async def _check_hole(self, conn: Connection, first: Block, last: Block, *, anchored: bool) -> None:
+        await self._check_below_cursor(conn, last.ref)  # first, as in `discard`
         await self._check_above(conn, last, anchored=anchored)
         await self._check_below(conn, first)
-        await self._check_below_cursor(conn, last.ref)
         if await conn.fetchval(SQL_ANY_STORED, self._chain, first.number, last.number):
             raise SeamBroken(f"blocks of {first.number}..{last.number} are stored already")
 
