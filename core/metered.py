@@ -7,6 +7,7 @@ from core.clock import Clock, SystemClock
 from core.errors import Transient
 from core.metrics import ChainMetrics
 from core.store.bulk import Chunk
+from core.store.lease import Lease
 from core.store.port import BulkStore
 from core.types import Block, BlockRange, BlockRef, Head
 
@@ -88,10 +89,10 @@ class MeteredStore:
         await self._store.fill(blocks, anchored=anchored)
         self._metrics.committed(blocks, "backfill", self._clock.monotonic() - started)
 
-    async def fill_chunk(self, chunk: Chunk, *, anchored: bool) -> None:
+    async def fill_chunk(self, chunk: Chunk, *, anchored: bool, lease: Lease | None = None) -> None:
         """Store encoded blocks of a hole, timed."""
         started = self._clock.monotonic()
-        await self._store.fill_chunk(chunk, anchored=anchored)
+        await self._store.fill_chunk(chunk, anchored=anchored, lease=lease)
         seconds = self._clock.monotonic() - started
         self._metrics.filled(len(chunk.headers), chunk.rows("transaction"), seconds)
 

@@ -18,9 +18,10 @@ from core.metrics import Metrics
 from core.rpc.client import RpcClient
 from core.rpc.source import finalized
 from core.settings import ChainSettings, Settings
+from core.store.lease import PgLeases
 from core.store.migrate import migrate
 from core.store.pool import open_pool
-from core.types import BlockRange
+from core.types import BlockRange, joined
 from daemon.chains import Chain, bulk, introduced
 from daemon.commands import say
 from daemon.run import existing_database
@@ -134,14 +135,16 @@ async def _fill(job: Job) -> None:
     async def horizon() -> int:
         return job.horizon
 
+    leases = PgLeases(job.chain.pool, job.chain.id)
     filling = Backfill(
         job.chain.source, job.chain.store, [wanted], name=job.chain.name, settled_blocks=0, bulk=job.pipeline,
+        leases=leases,
         chunk_blocks=job.chain.settings.chunk_blocks, horizon=horizon, jumps=False,
     )  # fmt: skip
     failures, before = 0, 0
     while True:
         try:
-            if not await filling.step():
+            if not await filling.step() and not await _others_are_at_it(job, leases):
                 return
         except Transient as error:
             failures = 0 if job.pipeline.progress.blocks > before else failures + 1
@@ -150,6 +153,17 @@ async def _fill(job: Job) -> None:
                 raise
             log.warning("trying again", extra={"error": str(error), "pause_s": PAUSES_S[failures]})
             await asyncio.sleep(PAUSES_S[failures])
+
+
+async def _others_are_at_it(job: Job, leases: PgLeases) -> bool:
+    """Wait a moment, and return True, while other processes fill what is missing."""
+    held = joined(await leases.taken())
+    if not await job.missing() or not any(
+        span.first <= job.wanted.last and job.wanted.first <= span.last for span in held
+    ):
+        return False
+    await asyncio.sleep(LOOK_S)
+    return True
 
 
 async def _show(job: Job, missing: int, *, terminal: bool) -> None:

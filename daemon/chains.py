@@ -21,6 +21,7 @@ from core.service import Service, supervise
 from core.settings import ChainSettings, token_overrides
 from core.store.derived import Derived
 from core.store.finality import PgFinality
+from core.store.lease import PgLeases
 from core.store.pg import PgStore
 from core.store.pool import Pool
 from core.store.prune import Pruner
@@ -192,6 +193,7 @@ def backfill_services(chain: Chain, *, disk: Disk) -> Sequence[Service]:
         Backfill(
             chain.source, chain.store, wanted, name=name, chunk_blocks=of.chunk_blocks,
             retain_blocks=of.retain_blocks, gate=_gate(chain, disk), bulk=bulk(chain),
+            leases=PgLeases(chain.pool, chain.id),
         ),
         Tokens(RpcCaller(chain.client), known, name=name, overrides=overrides),
         VaultScan(RpcLogs(chain.client), PgVaults(chain.pool, chain.id), chain.id, vaults, name=name),

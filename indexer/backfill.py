@@ -1,5 +1,6 @@
 """The holes behind the head, newest first: a chunk is one transaction with its own coverage."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from copy import copy
@@ -10,8 +11,9 @@ from core.chain import ChainSource
 from core.clock import Clock, SystemClock
 from core.errors import BadAnswer, SeamBroken
 from core.service import first_of
+from core.store.lease import TERM, Lease, Leases
 from core.store.port import ChainStore
-from core.types import Block, BlockRange, BlockRef
+from core.types import Block, BlockRange, BlockRef, joined
 from indexer.ancestor import common_ancestor
 from indexer.link import Linked, link
 from indexer.pipeline import Pipeline
@@ -24,6 +26,7 @@ IDLE_S: Final = 5.0
 # A range that is not joined to the head from above has nothing that proves it canonical but its age; this many blocks
 # is more than two Ethereum epochs.
 SETTLED_BLOCKS: Final = 128
+LEASE_CHUNKS: Final = 400  # of a hole at once: 20,000 blocks, the rest is for other processes
 REPLAN_S: Final = 60.0  # a long hole is left this often: the head may have left a newer one
 
 
@@ -63,6 +66,7 @@ class Backfill:
         retain_blocks: int = 0,
         gate: Gate | None = None,
         bulk: Pipeline | None = None,
+        leases: Leases | None = None,
         horizon: Callable[[], Awaitable[int | None]] | None = None,
         jumps: bool = True,
         clock: Clock | None = None,
@@ -76,6 +80,7 @@ class Backfill:
         self._retain_blocks = retain_blocks
         self._gate = gate
         self._bulk = bulk
+        self._leases = leases
         self._horizon = horizon or self._cursor_height
         self._jumps = jumps
         self._clock = clock or SystemClock()
@@ -95,15 +100,16 @@ class Backfill:
             return False
         covered = await self._store.coverage()
         settled = head - self._settled_blocks
-        for hole in holes(covered, await self._spans(head)):
+        taken = [] if self._leases is None else await self._leases.taken()
+        for hole in holes(joined([*covered, *taken]), await self._spans(head)):
             anchored = any(hole.last + 1 == span.first for span in covered)
             if not anchored and hole.last > settled:
                 continue
             deep = self._in_bulk(hole, covered, settled)
             if deep is None:
                 await self._fill(hole, anchored=anchored)
-            else:
-                await self._fill_in_bulk(deep)
+            elif not await self._fill_leased(deep):
+                continue
             return True
         return False
 
@@ -119,11 +125,36 @@ class Backfill:
             return None
         return BlockRange(first, hole.last)
 
-    async def _fill_in_bulk(self, hole: BlockRange) -> None:
+    async def _fill_leased(self, hole: BlockRange) -> bool:
+        """Fill the newest of `hole` in bulk, holding a lease on it; False if another process was quicker to take it."""
+        hole = BlockRange(max(hole.first, hole.last - LEASE_CHUNKS * self._chunk_blocks + 1), hole.last)
+        if self._leases is None:
+            await self._fill_in_bulk(hole, None)
+            return True
+        lease = await self._leases.claim(hole)
+        if lease is None:
+            return False
+        try:
+            async with asyncio.TaskGroup() as group:
+                renewing = group.create_task(self._renew(self._leases, lease), name="lease")
+                await self._fill_in_bulk(hole, lease)
+                renewing.cancel()
+        except BaseExceptionGroup as failed:
+            raise first_of(failed) from failed
+        finally:
+            await self._leases.release(lease)
+        return True
+
+    async def _renew(self, leases: Leases, lease: Lease) -> None:
+        while True:
+            await self._clock.sleep(TERM.total_seconds() / 4)
+            await leases.renew(lease)
+
+    async def _fill_in_bulk(self, hole: BlockRange, lease: Lease | None) -> None:
         assert self._bulk is not None, "asked for by _in_bulk"
         started, before = self._clock.monotonic(), copy(self._bulk.progress)
         try:
-            await self._bulk.run(self._chunks(hole, self._bulk))
+            await self._bulk.run(self._chunks(hole, self._bulk), lease)
         except BaseExceptionGroup as failed:
             error = first_of(failed)
             if isinstance(error, SeamBroken):

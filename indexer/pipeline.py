@@ -17,6 +17,7 @@ from core.chain import ChainSource
 from core.clock import Clock, SystemClock
 from core.errors import BadAnswer, RpcRefused, SeamBroken
 from core.store.bulk import Chunk, Piece, RowsRefused
+from core.store.lease import Lease
 from core.store.port import BulkStore
 from core.types import Block, BlockRange
 from indexer.hotpath import HotPath, Unusual
@@ -106,13 +107,13 @@ class Pipeline:
         count = min(self._chunk_blocks, max(1, int(CHUNK_BYTES / self._block_bytes)))
         return BlockRange(max(hole.first, hole.last - count + 1), hole.last)
 
-    async def run(self, chunks: AsyncIterator[BlockRange]) -> None:
-        """Fill `chunks`, which do not overlap, until there are no more.
+    async def run(self, chunks: AsyncIterator[BlockRange], lease: Lease | None = None) -> None:
+        """Fill `chunks`, which do not overlap and lie within `lease`, until there are no more.
 
         A chunk that the node cannot serve is left out and does not stop the others; the first such error is raised at
         the end. Everything else that fails ends the run at once: what was stored stays.
         """
-        await _Run(self, chunks).run()
+        await _Run(self, chunks, lease).run()
 
     def learn(self, size: int, blocks: int) -> None:
         """Note how large blocks are here."""
@@ -133,8 +134,9 @@ class Pipeline:
 class _Run:
     """One run: its queues, its budget, and the seams that were seen."""
 
-    def __init__(self, of: Pipeline, chunks: AsyncIterator[BlockRange]) -> None:
+    def __init__(self, of: Pipeline, chunks: AsyncIterator[BlockRange], lease: Lease | None) -> None:
         self._of = of
+        self._lease = lease
         self._chunks = chunks
         self._held = 0
         self._flights = 0
@@ -253,7 +255,7 @@ class _Run:
         chunk = Chunk([work.pieces[index] for index in range(len(work.parts))])
         self._check(work.blocks, chunk.headers)
         try:
-            await self._of._store.fill_chunk(chunk, anchored=False)
+            await self._of._store.fill_chunk(chunk, anchored=False, lease=self._lease)
         except RowsRefused as error:
             await self._store_carefully(work.blocks, error)
             return

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from core.store.derived import Row
-from core.types import Block
+from core.types import Block, BlockRange
 
 # PostgreSQL manual, COPY, "Binary Format": signature, flags, length of the header extension; and the trailer.
 HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -48,6 +48,11 @@ class Chunk:
     def headers(self) -> list[Block]:
         """The blocks without their transactions."""
         return [header for piece in self.pieces for header in piece.headers]
+
+    @property
+    def blocks(self) -> BlockRange:
+        """Which blocks these are."""
+        return BlockRange(self.pieces[0].headers[0].number, self.pieces[-1].headers[-1].number)
 
     def rows(self, table: str) -> int:
         """Return how many rows `table` gets."""

@@ -13,6 +13,7 @@ from core.store import copy, finality, reader, tokens, vaults
 from core.store.bulk import Chunk, RowsRefused
 from core.store.derived import Derived
 from core.store.erase import erase
+from core.store.lease import Lease, require_held
 from core.store.pool import Connection, Pool, translated
 from core.types import Block, BlockRange, BlockRef, Head
 
@@ -210,10 +211,13 @@ class PgStore:
         """Store linked `blocks` into a hole."""
         await self._fill(blocks, partial(self._copy_rows, blocks=blocks), anchored=anchored)
 
-    async def fill_chunk(self, chunk: Chunk, *, anchored: bool) -> None:
-        """Store blocks into a hole whose rows are encoded already, as `fill` does. Raises RowsRefused."""
+    async def fill_chunk(self, chunk: Chunk, *, anchored: bool, lease: Lease | None = None) -> None:
+        """Store blocks into a hole whose rows are encoded already, as `fill` does. Raises RowsRefused.
+
+        With `lease`, SeamBroken is raised too when that does not hold the blocks any more.
+        """
         try:
-            await self._fill(chunk.headers, partial(self._copy_chunk, chunk=chunk), anchored=anchored)
+            await self._fill(chunk.headers, partial(self._copy_chunk, chunk=chunk, lease=lease), anchored=anchored)
         except asyncpg.DataError as error:
             raise RowsRefused(str(error)) from error
 
@@ -313,7 +317,9 @@ class PgStore:
             conn, [found.tokens for per_block in implied for found in per_block], upgraded, blocks[0]
         )
 
-    async def _copy_chunk(self, conn: Connection, chunk: Chunk) -> dict[bytes, int]:
+    async def _copy_chunk(self, conn: Connection, chunk: Chunk, lease: Lease | None) -> dict[bytes, int]:
+        if lease is not None:
+            await require_held(conn, self._chain, lease, chunk.blocks)
         for table, columns in self._columns.items():
             if records := [row for piece in chunk.pieces for row in piece.records.get(table, ())]:
                 await conn.copy_records_to_table(table, schema_name="chain", columns=columns, records=records)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from core.store.bulk import Chunk
+from core.store.lease import Lease
 from core.types import Block, BlockRange, BlockRef, Head
 
 
@@ -80,6 +81,9 @@ class ChainStore(Protocol):
 class BulkStore(ChainStore, Protocol):
     """A ChainStore that takes encoded rows as well."""
 
-    async def fill_chunk(self, chunk: Chunk, *, anchored: bool) -> None:
-        """Store encoded blocks into a hole, as `fill` does. Raises RowsRefused when rows are not what tables hold."""
+    async def fill_chunk(self, chunk: Chunk, *, anchored: bool, lease: Lease | None = None) -> None:
+        """Store encoded blocks into a hole, as `fill` does, but not after losing a `lease` on them.
+
+        Raises RowsRefused when rows are not what tables hold.
+        """
         ...

@@ -182,6 +182,19 @@ COMMENT ON COLUMN chain.head.finalized_number IS 'The same by `finalized`.';
 
 COMMENT ON COLUMN chain.head.finality_by_depth IS 'The node has no such tags: the numbers are the head less a depth that settings say.';
 
+CREATE TABLE chain.lease (
+    chain_id bigint NOT NULL,
+    blocks int8range NOT NULL,
+    token uuid NOT NULL,
+    holder text NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT lease_blocks_check CHECK (((NOT isempty(blocks)) AND (NOT lower_inf(blocks)) AND (NOT upper_inf(blocks))))
+);
+
+COMMENT ON TABLE chain.lease IS 'Ranges of history that a process is filling: others leave them alone until they expire.';
+
+COMMENT ON COLUMN chain.lease.token IS 'Named in every transaction that stores rows of the range: who lost the lease stores nothing.';
+
 CREATE TABLE chain.log (
     chain_id bigint NOT NULL,
     block_number bigint NOT NULL,
@@ -440,6 +453,12 @@ ALTER TABLE ONLY chain.cursor
 ALTER TABLE ONLY chain.head
     ADD CONSTRAINT head_pkey PRIMARY KEY (chain_id);
 
+ALTER TABLE ONLY chain.lease
+    ADD CONSTRAINT lease_disjoint EXCLUDE USING gist (int8range(chain_id, chain_id, '[]'::text) WITH &&, blocks WITH &&);
+
+ALTER TABLE ONLY chain.lease
+    ADD CONSTRAINT lease_pkey PRIMARY KEY (chain_id, token);
+
 ALTER TABLE ONLY chain.log
     ADD CONSTRAINT log_pkey PRIMARY KEY (chain_id, block_number, log_index);
 
@@ -520,6 +539,9 @@ GRANT SELECT ON TABLE chain.cursor TO chainworkd_worker;
 
 GRANT SELECT ON TABLE chain.head TO chainworkd_api;
 GRANT SELECT ON TABLE chain.head TO chainworkd_worker;
+
+GRANT SELECT ON TABLE chain.lease TO chainworkd_worker;
+GRANT SELECT ON TABLE chain.lease TO chainworkd_api;
 
 GRANT SELECT ON TABLE chain.log TO chainworkd_worker;
 GRANT SELECT ON TABLE chain.log TO chainworkd_api;
