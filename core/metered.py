@@ -83,6 +83,10 @@ class MeteredStore:
         await self._store.commit(blocks, after=after)
         self._metrics.committed(blocks, "head", self._clock.monotonic() - started)
 
+    async def begin(self, block: Block) -> None:
+        """Store the first block ever."""
+        await self._store.begin(block)
+
     async def fill(self, blocks: Sequence[Block], *, anchored: bool = True) -> None:
         """Store blocks of a hole, timed."""
         started = self._clock.monotonic()

@@ -163,7 +163,7 @@ class ChainDefaults(Part):
     safe_depth: Annotated[int, Field(ge=0)] = 32
     finalized_depth: Annotated[int, Field(ge=0)] = 96
     backfill: tuple[BlockSpan, ...] = ()
-    mode: Literal["full", "watch"] = "full"
+    mode: Literal["full", "watch", "events"] = "full"
     logs: Literal["none", "watched", "all"] = "none"
     token_refresh_days: Annotated[int, Field(ge=1, le=3_650)] = 7
     retain_blocks: Annotated[int, Field(ge=0), AfterValidator(_retained)] = 0
@@ -400,9 +400,9 @@ def _contradictions(settings: Settings) -> list[str]:
         f"chains: chain id {double} is configured twice" for double in sorted({i for i in ids if ids.count(i) > 1})
     ]
     faults += [
-        f"chains.{name}.watched: expected at least one address, since mode is watch"
+        f"chains.{name}.watched: expected at least one address, since mode is {chain.mode}"
         for name, chain in settings.chains.items()
-        if chain.mode == "watch" and not chain.watched
+        if chain.mode != "full" and not chain.watched
     ]
     # Deposits are business records: pruning would delete them without the archive that a reorg leaves.
     faults += [

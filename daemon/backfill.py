@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 from tqdm import tqdm
 
-from core.errors import BadConfig, Transient
+from core.errors import BadAnswer, BadConfig, Transient
 from core.metrics import Metrics
 from core.rpc.client import RpcClient
 from core.rpc.source import finalized
@@ -108,24 +108,34 @@ async def _job(settings: Settings, name: str, of: ChainSettings, first: int, las
             open_pool(url, role="chainworkd_indexer", size=size) as pool,
             RpcClient(of.http, deadline_s=of.deadline_s) as client,
         ):
-            chain = await introduced(name, of, client, pool, Metrics(), headless=True)
+            chain = await introduced(name, of, client, pool, Metrics())
             settled = await _settled(chain)
             if first > (settled if last is None else last):
                 raise BadConfig(f"--from {first}: above the last block, {settled if last is None else last}")
             if last is not None and last > settled:
                 raise BadConfig(f"--to {last}: the node calls blocks up to {settled} finalized; `run` follows the rest")
             wanted = BlockRange(first, settled if last is None else last)
+            await _begin(chain, wanted)
             yield Job(chain, bulk(chain), wanted, settled)
 
 
+async def _begin(chain: Chain, wanted: BlockRange) -> None:
+    """Give an empty database a cursor, the top of what is wanted: readers look up from it, and `run` goes on there."""
+    if await chain.store.cursor() is None:
+        blocks = await chain.source.blocks(BlockRange(wanted.last, wanted.last))
+        if not blocks:
+            raise BadAnswer(f"{chain.client.host}: has no block {wanted.last}")
+        await chain.store.begin(blocks[0])
+
+
 async def _settled(chain: Chain) -> int:
-    """Return the highest block that no reorg is expected to reach; below the cursor, whose owner is `run`."""
+    """Return the highest block that no reorg is expected to reach, and not above the cursor, whose owner is `run`."""
     known = await finalized(chain.client)
     if known is None:
         head = await chain.source.head()
         known = max(0, head.ref.number - chain.settings.finalized_depth)
     cursor = await chain.store.cursor()
-    return known if cursor is None else min(known, cursor.number - 1)
+    return known if cursor is None else min(known, cursor.number)
 
 
 async def _fill(job: Job) -> None:

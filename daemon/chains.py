@@ -16,7 +16,7 @@ from core.rpc.caller import RpcCaller
 from core.rpc.client import RpcClient
 from core.rpc.finality import RpcFinality
 from core.rpc.logs import RpcLogs
-from core.rpc.source import RpcSource, chain_id, finalized
+from core.rpc.source import EventAnswers, RpcSource, chain_id, finalized
 from core.service import Service, supervise
 from core.settings import ChainSettings, token_overrides
 from core.store.derived import Derived
@@ -31,7 +31,8 @@ from core.store.vaults import PgVaults
 from core.store.watch import declare
 from core.types import Block, Log
 from indexer.backfill import Backfill, WantedRange
-from indexer.decode.tables import LogTable, TransferTable, VaultTable
+from indexer.decode.tables import EventTransactionTable, LogTable, TransferTable, VaultTable
+from indexer.eventpath import EventPath
 from indexer.finality import FinalityWatch
 from indexer.follow import Follower
 from indexer.head import HeadWatch
@@ -40,12 +41,14 @@ from indexer.pipeline import Pipeline
 from indexer.retention import Retention
 from indexer.tokens import Override, Tokens
 from indexer.vaults import VaultScan
-from indexer.watch import watching
+from indexer.watch import only_events, watching
 
 log = logging.getLogger(__name__)
 
 EXPIRE_EVERY: Final = timedelta(minutes=10)
 PRUNE_EVERY: Final = timedelta(minutes=1)
+EVENT_CHUNK: Final = 4  # times the blocks of a whole chunk in one transaction: headers and events are small
+EVENT_PART: Final = 50  # blocks of one request in events mode; eth_getLogs and as many headers
 EXPIRE_AT_ONCE: Final = 500  # tokens read again per chore: a few Multicall3 requests a minute
 
 
@@ -115,24 +118,20 @@ class ChainServices:
             await supervise(services, self._metrics)
 
 
-async def introduced(
-    name: str, of: ChainSettings, client: RpcClient, pool: Pool, metrics: Metrics, *, headless: bool = False
-) -> Chain:
-    """Ask the node which chain it serves, and hold it against settings and database. Raises WrongChain, BadConfig.
-
-    With `headless`, history may be filled before a head was ever followed.
-    """
+async def introduced(name: str, of: ChainSettings, client: RpcClient, pool: Pool, metrics: Metrics) -> Chain:
+    """Ask the node which chain it serves, and hold it against settings and database. Raises WrongChain, BadConfig."""
     found = await chain_id(client)
     if of.chain_id not in (0, found):
         raise WrongChain(f"chains.{name}: {client.host} serves chain {found}, configured is {of.chain_id}")
     meter, watched = metrics.for_chain(name), watched_of(of)
     derived = _tables(of, meter)
-    keep = None if watched is None else watching(watched)
-    store = PgStore(pool, found, derived=derived, keep=keep, headless=headless)
+    events = of.mode == "events"
+    keep = None if watched is None else only_events(watched) if events else watching(watched)
+    store = PgStore(pool, found, derived=derived, keep=keep, transactions=not events)
     genesis = await RpcSource(client, found).ref_at(0)
     genesis_hash = None if genesis is None else genesis.hash
     await store.register(name, genesis_hash)
-    await declare(pool, found, name, watched)
+    await declare(pool, found, name, watched, events_only=events)
     source = RpcSource(client, found, genesis_hash=genesis_hash, batch_blocks=of.batch_blocks)
     return Chain(
         name=name, id=found, settings=of, client=client, source=MeteredSource(source, meter), answers=source,
@@ -147,10 +146,11 @@ def _tables(of: ChainSettings, meter: ChainMetrics) -> Sequence[Derived]:
         meter.malformed()
         log.debug("malformed log", extra={"block": block.number, "log": event.index, "why": why})
 
-    return [
+    tables: list[Derived] = [
         TransferTable(malformed), VaultTable(_addresses(of.vaults), malformed),
         LogTable(of.logs, _addresses(of.watched)),
     ]  # fmt: skip
+    return [*tables, EventTransactionTable()] if of.mode == "events" else tables
 
 
 async def watch_vaults(chain: Chain) -> None:
@@ -207,15 +207,23 @@ def bulk(chain: Chain) -> Pipeline:
     transfers = next(each for each in chain.derived if isinstance(each, TransferTable))
     logs = next(each for each in chain.derived if isinstance(each, LogTable))
     per_log = [each for each in chain.derived if isinstance(each, VaultTable)]
-    assert len(chain.derived) == 2 + len(per_log), "a table that the hot path does not know would stay empty"
-    hot = HotPath(chain.id, transfers, logs, per_log, watched_of(of))
+    known = (TransferTable, LogTable, VaultTable, EventTransactionTable)
+    assert all(isinstance(each, known) for each in chain.derived), "a table unknown to the hot path would stay empty"
+    watched = watched_of(of)
+    if of.mode == "events":
+        events = EventAnswers(chain.client, sorted(watched or ()))
+        return Pipeline(
+            events, chain.source, EventPath(chain.id, transfers, logs, per_log), chain.store,
+            chunk_blocks=of.chunk_blocks * EVENT_CHUNK, part_blocks=EVENT_PART,
+        )  # fmt: skip
+    hot = HotPath(chain.id, transfers, logs, per_log, watched)
     return Pipeline(chain.answers, chain.source, hot, chain.store, chunk_blocks=of.chunk_blocks)
 
 
 def watched_of(chain: ChainSettings) -> Collection[bytes] | None:
-    """Return the addresses whose transactions alone are stored, None for all transactions."""
+    """Return the addresses of which alone something is stored, None for all transactions."""
     # A vault's events must not be left out of what is stored because nobody named it twice.
-    return _addresses((*chain.watched, *chain.vaults)) if chain.mode == "watch" else None
+    return _addresses((*chain.watched, *chain.vaults)) if chain.mode != "full" else None
 
 
 def _retention(chain: Chain) -> Retention:

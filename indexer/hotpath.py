@@ -31,7 +31,8 @@ from core.store.bulk import Piece
 from core.store.copy import NO_LOGS_BLOOM, Role
 from core.store.derived import Row
 from core.store.numeric import numeric
-from core.types import Block, Log, PlacedLog, TokenTransfer
+from core.types import Block, PlacedLog, TokenTransfer
+from core.types import Log as TypedLog
 from indexer.decode import transfers
 from indexer.decode.tables import UPGRADED, LogTable, PerLog, TransferTable
 
@@ -61,7 +62,9 @@ class _Tx(wire.WireTx, rename="camel", gc=False):
     s: U256 | None = None
 
 
-class _Log(wire.WireLog, rename="camel", gc=False):
+class Log(wire.WireLog, rename="camel", gc=False):
+    """A log as sent, of the lengths it must have."""
+
     address: Address
     topics: Annotated[list[Hash], Meta(max_length=4)]
 
@@ -73,7 +76,7 @@ class _Receipt(wire.WireReceipt, rename="camel", gc=False):
     contract_address: Address | None = None
     effective_gas_price: U256 | None = None
     root: Hash | None = None
-    logs: list[_Log] = []  # type: ignore[assignment]  # noqa: RUF012 - msgspec copies it
+    logs: list[Log] = []  # type: ignore[assignment]  # noqa: RUF012 - msgspec copies it
 
 
 class _Block(wire.WireBlock, rename="camel", gc=False):
@@ -214,13 +217,12 @@ class HotPath:
         for cache in (self._numerics, self._topics, self._addresses):
             if len(cache) > CACHED:
                 cache.clear()
-        chain = self._chain
-        self._txs = _Table(len(copy.TRANSACTION_COLUMNS), chain)
-        self._hashes = _Table(len(copy.TX_HASH_COLUMNS), chain)
-        self._roles = _Table(len(copy.ADDRESS_TRANSACTION_COLUMNS), chain)
-        self._transfers = _Table(len(self._transfer_table.columns), chain)
-        self._logs = _Table(len(self._log_table.columns), chain)
-        self._unkept = _Table(0, chain)  # logs that no table keeps: proven, then forgotten
+        self._txs = self._table(copy.TRANSACTION_COLUMNS)
+        self._hashes = self._table(copy.TX_HASH_COLUMNS)
+        self._roles = self._table(copy.ADDRESS_TRANSACTION_COLUMNS)
+        self._transfers = self._table(self._transfer_table.columns)
+        self._logs = self._table(self._log_table.columns)
+        self._unkept = self._table(())  # logs that no table keeps: proven, then forgotten
         self._headers: list[Block] = []
         self._at = ""  # the block's number as a field
         self._block_rows: list[Row] = []
@@ -228,11 +230,18 @@ class HotPath:
         self._tokens: dict[str, int] = {}
         self._upgraded: set[bytes] = set()
 
-    def _piece(self) -> Piece:
+    def _table(self, columns: Sequence[str]) -> _Table:
+        return _Table(len(columns), self._chain)
+
+    def _start(self, header: Block) -> None:
+        self._headers.append(header)
+        self._header, self._at = header, f"{N8}{header.number:016x}"
+
+    def _piece(self, **more: _Table) -> Piece:
         self._unkept.binary()
         tables = {
             "transaction": self._txs, "tx_hash": self._hashes, "address_transaction": self._roles,
-            "token_transfer": self._transfers, "log": self._logs,
+            "token_transfer": self._transfers, "log": self._logs, **more,
         }  # fmt: skip
         tokens: dict[bytes, int] = {}
         for address, standard in self._tokens.items():
@@ -256,9 +265,8 @@ class HotPath:
         txs = block.transactions
         if len(receipts) != len(txs):
             raise Unusual(f"block {header.ref}: {len(txs)} transactions but {len(receipts)} receipts")
-        self._headers.append(header)
+        self._start(header)
         self._reach(max(len(txs), sum(len(receipt.logs) for receipt in receipts)))
-        self._header, self._at = header, f"{N8}{header.number:016x}"
         before, next_log = len(self._txs.rows), 0
         for index, (tx, receipt) in enumerate(zip(txs, receipts, strict=True)):
             place = self._indexes[index]
@@ -321,44 +329,43 @@ class HotPath:
         )
 
     def _add_logs(self, index: int, tx: _Tx, receipt: _Receipt, next_log: int, roles: dict[str, int]) -> None:
-        """Add what the logs of a transaction imply; `roles` grows by who sent and received tokens."""
         where = self._indexes[index]
-        topics_known, addresses_known = self._topics, self._addresses
         for number, log in enumerate(receipt.logs, next_log):
-            address, topics, data, block_hash, _, tx_hash, tx_index, log_index, removed = astuple(log)
             if (
-                removed or block_hash != tx.block_hash or tx_hash != tx.hash
-                or tx_index != where or log_index != self._indexes[number] or len(data) & 1
+                log.removed or log.block_hash != tx.block_hash or log.transaction_hash != tx.hash
+                or log.transaction_index != where or log.log_index != self._indexes[number]
             ):  # fmt: skip
                 raise Unusual(f"block {self._header.ref}: log {number} is out of place")
-            topic = topics[0] if topics else ""
-            kind = topics_known.get(topic)
-            if kind is None:
-                kind = topics_known[topic] = self._kind_of_topic(topic)
-            known = addresses_known.get(address)
-            if known is None:
-                known = addresses_known[address] = self._kind_of_address(address)
-            kind |= known
-            seats = f"{self._fields[number]}{self._fields[index]}"
-            self._add_log(seats, address, topics, data, kept=bool(kind & KEEP))
-            if kind & TRANSFER and len(topics) == 3 and len(data) == 66:
-                self._add_erc20(number, index, log, roles)
-            elif kind & TRANSFER and len(topics) == 4 and data == "0x":
-                self._add_erc721(number, index, log, roles)
-            elif kind > KEEP:
-                self._add_rare(index, tx, self._typed(number, log), kind, roles)
+            self._add_log(number, index, tx.hash, log, roles)
 
-    def _add_log(self, seats: str, address: str, topics: list[str], data: str, *, kept: bool) -> None:
-        table = self._logs if kept else self._unkept
-        words = "".join([f"{N32}{topic[2:]}" for topic in topics if topic[:2] == "0x"])
-        if not address[:2] == data[:2] == "0x" or len(words) != 72 * len(topics):
-            raise Unusual(f"log of {address}: a field without 0x")
+    def _add_log(self, number: int, index: int, tx_hash: str, log: Log, roles: dict[str, int]) -> None:
+        """Add what one log implies; `roles` grows by who sent and received tokens."""
+        address, topics, data = log.address, log.topics, log.data
+        topic = topics[0] if topics else ""
+        kind = self._topics.get(topic)
+        if kind is None:
+            kind = self._topics[topic] = self._kind_of_topic(topic)
+        known = self._addresses.get(address)
+        if known is None:
+            known = self._addresses[address] = self._kind_of_address(address)
+        kind |= known
+        table = self._logs if kind & KEEP else self._unkept
+        words = "".join([f"{N32}{each[2:]}" for each in topics if each[:2] == "0x"])
+        if not address[:2] == data[:2] == "0x" or len(words) != 72 * len(topics) or len(data) & 1:
+            raise Unusual(f"block {self._header.ref}: log {number} has a field that is not hex data")
         size = N32 if len(data) == 66 else f"{(len(data) - 2) >> 1:08x}"
         table.rows.append(
-            f"{table.prefix}{self._at}{seats}{N20}{address[2:]}{words}{TOPICS_LEFT[len(topics)]}{size}{data[2:]}"
+            f"{table.prefix}{self._at}{self._fields[number]}{self._fields[index]}{N20}{address[2:]}{words}"
+            f"{TOPICS_LEFT[len(topics)]}{size}{data[2:]}"
         )
+        if kind & TRANSFER and len(topics) == 3 and len(data) == 66:
+            self._add_erc20(number, index, log, roles)
+        elif kind & TRANSFER and len(topics) == 4 and data == "0x":
+            self._add_erc721(number, index, log, roles)
+        elif kind > KEEP:
+            self._add_rare(index, tx_hash, self._typed(number, log), kind, roles)
 
-    def _add_erc20(self, number: int, index: int, log: _Log, roles: dict[str, int]) -> None:
+    def _add_erc20(self, number: int, index: int, log: Log, roles: dict[str, int]) -> None:
         """Add the transfer that nearly all are: of ERC-20. Its topics and data are proven with the log."""
         sender, recipient = log.topics[1][26:], log.topics[2][26:]
         roles[sender] = roles.get(sender, 0) | SENT
@@ -370,7 +377,7 @@ class HotPath:
             f"{N20}{sender}{N20}{recipient}{quantity(log.data)}{NULL}"
         )
 
-    def _add_erc721(self, number: int, index: int, log: _Log, roles: dict[str, int]) -> None:
+    def _add_erc721(self, number: int, index: int, log: Log, roles: dict[str, int]) -> None:
         sender, recipient = log.topics[1][26:], log.topics[2][26:]
         roles[sender] = roles.get(sender, 0) | SENT
         roles[recipient] = roles.get(recipient, 0) | RECEIVED
@@ -381,16 +388,16 @@ class HotPath:
             f"{N20}{sender}{N20}{recipient}{ONE}{quantity(log.topics[3])}"
         )
 
-    def _typed(self, number: int, log: _Log) -> Log:
+    def _typed(self, number: int, log: Log) -> TypedLog:
         try:
-            return Log(
+            return TypedLog(
                 address=from_hex(log.address, 20), topics=tuple(from_hex(topic, 32) for topic in log.topics),
                 data=from_hex(log.data), index=number,
             )  # fmt: skip
         except BadAnswer as error:
             raise Unusual(str(error)) from None
 
-    def _add_rare(self, index: int, tx: _Tx, log: Log, kind: int, roles: dict[str, int]) -> None:
+    def _add_rare(self, index: int, tx_hash: str, log: TypedLog, kind: int, roles: dict[str, int]) -> None:
         """Add what other logs mean, by the decoders of the careful path."""
         if kind & (TRANSFER | OTHER_TRANSFER):
             for moved in self._transfer_table.decoded(self._header, index, log):
@@ -398,7 +405,7 @@ class HotPath:
         if kind & UPGRADE:
             self._upgraded.add(log.address)
         if kind & PER_LOG:
-            placed = PlacedLog(self._header.ref, from_hex(tx.hash, 32), index, log)
+            placed = PlacedLog(self._header.ref, from_hex(tx_hash, 32), index, log)
             for each in self._per_log:
                 row = each.row(self._chain, self._header, placed) if _reads(each, log) else None
                 if row is not None:
@@ -458,7 +465,7 @@ class HotPath:
             self._indexes.append(f"0x{n:x}")
 
 
-def _reads(table: PerLog, log: Log) -> bool:
+def _reads(table: PerLog, log: TypedLog) -> bool:
     return log.address in table.addresses or (bool(log.topics) and log.topics[0] in table.topics)
 
 

@@ -20,7 +20,7 @@ from core.store.bulk import Chunk, Piece, RowsRefused
 from core.store.lease import Lease
 from core.store.port import BulkStore
 from core.types import Block, BlockRange
-from indexer.hotpath import HotPath, Unusual
+from indexer.hotpath import Unusual
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,15 @@ class Answers(Protocol):
     """What blocks are fetched from."""
 
     async def answers(self, wanted: BlockRange) -> tuple[Sequence[bytes], Sequence[bytes]]:
-        """Return the undecoded blocks of `wanted`, ascending, and the receipts of each."""
+        """Return the undecoded blocks of `wanted`, ascending, and the receipts of each, or what the encoder wants."""
+        ...
+
+
+class Encoder(Protocol):
+    """What turns answers into rows."""
+
+    def encode(self, raw_blocks: Sequence[bytes], raw_rest: Sequence[bytes]) -> Piece:
+        """Return the rows of consecutive blocks. Raises Unusual, BadAnswer."""
         ...
 
 
@@ -83,10 +91,11 @@ class Pipeline:
         self,
         answers: Answers,
         source: ChainSource,
-        hot: HotPath,
+        hot: Encoder,
         store: BulkStore,
         *,
         chunk_blocks: int = 50,
+        part_blocks: int = 20,
         writers: int = 3,
         budget: int = 96 * MB,
         clock: Clock | None = None,
@@ -96,6 +105,7 @@ class Pipeline:
         self._hot = hot
         self._store = store
         self._chunk_blocks = chunk_blocks
+        self._part_blocks = part_blocks
         self._writers = writers
         self._budget = budget
         self._clock = clock or SystemClock()
@@ -121,7 +131,7 @@ class Pipeline:
 
     def parts(self, chunk: BlockRange) -> list[BlockRange]:
         """Return `chunk` in requests of about ANSWER_BYTES."""
-        step = min(20, max(1, int(ANSWER_BYTES / self._block_bytes)))
+        step = min(self._part_blocks, max(1, int(ANSWER_BYTES / self._block_bytes)))
         return [
             BlockRange(first, min(first + step - 1, chunk.last)) for first in range(chunk.first, chunk.last + 1, step)
         ]

@@ -1,4 +1,4 @@
-"""Watch mode: of each block, only the transactions that concern watched addresses. Pure."""
+"""Watch mode: of each block, only the transactions that concern watched addresses; events mode: only events. Pure."""
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -15,6 +15,23 @@ def watching(watched: Collection[bytes]) -> Callable[[Block], Block]:
     def kept(block: Block) -> Block:
         """Return the block with its header, its true number of transactions, and those that concern us."""
         txs = tuple(tx for tx in block.txs if concerns(tx, wanted))
+        return replace(block, txs=txs, tx_total=len(block.txs) if block.tx_total is None else block.tx_total)
+
+    return kept
+
+
+def only_events(contracts: Collection[bytes]) -> Callable[[Block], Block]:
+    """Return the filter that leaves of a block the logs of `contracts`, within the transactions that emitted them."""
+    wanted = frozenset(contracts)
+
+    def kept(block: Block) -> Block:
+        """Return the block with its header, its true number of transactions, and the logs that are wanted."""
+        logs = [tuple(log for log in tx.receipt.logs if log.address in wanted) for tx in block.txs]
+        txs = tuple(
+            replace(tx, receipt=replace(tx.receipt, logs=found))
+            for tx, found in zip(block.txs, logs, strict=True)
+            if found
+        )
         return replace(block, txs=txs, tx_total=len(block.txs) if block.tx_total is None else block.tx_total)
 
     return kept

@@ -86,7 +86,7 @@ async def _chain_status(pool: Pool, readiness: Readiness, name: str, chain_id: i
         "chain_tip_block": lag.tip,
         "lag_seconds": lag.seconds,
         "news_seconds_ago": lag.silence_s,
-        "mode": "full" if await chain.watched() is None else "watch",
+        "mode": await chain.mode(),
         "backfill_paused": await chain.backfill_paused(),
         "coverage": [[span.first, span.last] for span in await chain.coverage()],
         "blocks": [_block_line(row) for row in blocks],

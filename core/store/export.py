@@ -22,7 +22,8 @@ FETCH_ROWS: Final = 500  # a row can hold 256 KB of call data as hex
 
 # In this order nothing can be dropped before the snapshot has read it: retention drops whole partitions.
 SQL_LOCK: Final = """
-    lock table chain.block, chain.transaction, chain.log, chain.token_transfer, chain.token, chain.token_seen
+    lock table chain.block, chain.transaction, chain.log, chain.token_transfer, chain.event_transaction,
+        chain.token, chain.token_seen
     in access share mode
 """
 SQL_CURSOR: Final = "select number, hash from chain.cursor where chain_id = $1"
@@ -97,7 +98,7 @@ SQL_EXPORT_TRANSFERS: Final = """
         m.tx_index,
         m.log_index,
         m.position,
-        '0x' || encode(t.hash, 'hex'),
+        '0x' || encode(coalesce(t.hash, e.hash), 'hex'),
         m.standard,
         '0x' || encode(m.token, 'hex'),
         '0x' || encode(m.sender, 'hex'),
@@ -105,9 +106,12 @@ SQL_EXPORT_TRANSFERS: Final = """
         m.amount::text,
         m.token_id::text
     from chain.token_transfer m
-    join chain.transaction t
+    left join chain.transaction t
         on t.chain_id = $1 and t.block_number = m.block_number and t.tx_index = m.tx_index
         and t.block_number between $2 and $3
+    left join chain.event_transaction e
+        on e.chain_id = $1 and e.block_number = m.block_number and e.tx_index = m.tx_index
+        and e.block_number between $2 and $3
     where m.chain_id = $1 and m.block_number between $2 and $3
     order by m.block_number, m.log_index, m.position
 """
@@ -115,7 +119,7 @@ SQL_EXPORT_LOGS: Final = """
     select l.block_number,
         l.tx_index,
         l.log_index,
-        '0x' || encode(t.hash, 'hex'),
+        '0x' || encode(coalesce(t.hash, e.hash), 'hex'),
         '0x' || encode(l.address, 'hex'),
         '0x' || encode(l.topic0, 'hex'),
         '0x' || encode(l.topic1, 'hex'),
@@ -123,9 +127,12 @@ SQL_EXPORT_LOGS: Final = """
         '0x' || encode(l.topic3, 'hex'),
         '0x' || encode(l.data, 'hex')
     from chain.log l
-    join chain.transaction t
+    left join chain.transaction t
         on t.chain_id = $1 and t.block_number = l.block_number and t.tx_index = l.tx_index
         and t.block_number between $2 and $3
+    left join chain.event_transaction e
+        on e.chain_id = $1 and e.block_number = l.block_number and e.tx_index = l.tx_index
+        and e.block_number between $2 and $3
     where l.chain_id = $1 and l.block_number between $2 and $3
     order by l.block_number, l.log_index
 """

@@ -123,8 +123,8 @@ Write = Callable[[Connection], Awaitable[dict[bytes, int]]]
 class PgStore:
     """What is stored of one chain, in PostgreSQL (ChainStore); `derived` are the tables that blocks imply.
 
-    `keep` leaves out transactions that are not to be stored (indexer/watch.py). With `headless`, history may be filled
-    before there is a cursor.
+    `keep` leaves out transactions that are not to be stored (indexer/watch.py). Without `transactions`, only blocks
+    and derived rows are stored.
     """
 
     def __init__(
@@ -134,14 +134,15 @@ class PgStore:
         *,
         derived: Sequence[Derived] = (),
         keep: Callable[[Block], Block] | None = None,
-        headless: bool = False,
+        transactions: bool = True,
         clock: Clock | None = None,
     ) -> None:
         self._pool = pool
         self._chain = chain_id
         self._derived = tuple(derived)
         self._keep = keep
-        self._headless = headless
+        self._followed = False
+        self._transactions = transactions
         self._clock = clock or SystemClock()
         self._columns: dict[str, Sequence[str]] = {
             "block": copy.BLOCK_COLUMNS, "transaction": copy.TRANSACTION_COLUMNS, "tx_hash": copy.TX_HASH_COLUMNS,
@@ -190,8 +191,21 @@ class PgStore:
         with translated():
             await self._pool.execute(SQL_SAW, self._chain, head.ref.number, head.ref.hash, at, self._clock.now())
 
+    async def begin(self, block: Block) -> None:
+        """Store the first block ever, and point the cursor at it, for history that is filled before a head is followed.
+
+        Raises CursorMoved if there is a cursor.
+        """
+        await self._commit([block], None)
+        await self._notify(block.number)
+
     async def commit(self, blocks: Sequence[Block], *, after: BlockRef | None) -> None:
         """Store linked `blocks` and move the cursor from `after` to the last of them."""
+        await self._commit(blocks, after, follows=not self._followed)
+        self._followed = True
+        await self._notify(blocks[-1].number)
+
+    async def _commit(self, blocks: Sequence[Block], after: BlockRef | None, *, follows: bool = False) -> None:
         copy.check_linked(blocks)
         first, tip = blocks[0], blocks[-1]
         _check_child(first, after)
@@ -202,10 +216,9 @@ class PgStore:
             new = await self._copy_rows(conn, blocks)
             if await conn.execute(SQL_EXTEND_UP, self._chain, first.number, tip.number) != "UPDATE 1":
                 await conn.execute(SQL_COVER, self._chain, first.number, tip.number)
-            if after is None:
+            if follows:
                 await conn.execute(SQL_SET_FOLLOWED_FROM, self._chain, first.number)
         self._remember(new)
-        await self._notify(tip.number)
 
     async def fill(self, blocks: Sequence[Block], *, anchored: bool = True) -> None:
         """Store linked `blocks` into a hole."""
@@ -303,11 +316,13 @@ class PgStore:
         implied = [[each.derive(chain, block) for block in blocks] for each in self._derived]
         roles = [[role for found in implied for role in found[i].roles] for i in range(len(blocks))]
         tables: list[tuple[str, Sequence[str], Iterable[copy.Row]]] = [
-            ("block", copy.BLOCK_COLUMNS, (copy.block_row(chain, block) for block in blocks)),
+            ("block", copy.BLOCK_COLUMNS, (self._block_row(block) for block in blocks)),
             ("transaction", copy.TRANSACTION_COLUMNS, copy.transaction_rows(chain, blocks)),
             ("tx_hash", copy.TX_HASH_COLUMNS, copy.tx_hash_rows(chain, blocks)),
             ("address_transaction", copy.ADDRESS_TRANSACTION_COLUMNS, copy.address_rows(chain, blocks, roles)),
         ]
+        if not self._transactions:
+            del tables[1:]
         for each, per_block in zip(self._derived, implied, strict=True):
             tables.append((each.table, each.columns, [row for found in per_block for row in found.rows]))
         for table, columns, records in tables:
@@ -315,6 +330,13 @@ class PgStore:
         upgraded = {address for per_block in implied for found in per_block for address in found.upgraded}
         return await self._note(
             conn, [found.tokens for per_block in implied for found in per_block], upgraded, blocks[0]
+        )
+
+    def _block_row(self, block: Block) -> copy.Row:
+        if self._transactions:
+            return copy.block_row(self._chain, block)
+        return copy.header_row(
+            self._chain, block, len(block.txs) if block.tx_total is None else block.tx_total, stored=0
         )
 
     async def _copy_chunk(self, conn: Connection, chunk: Chunk, lease: Lease | None) -> dict[bytes, int]:
@@ -364,8 +386,6 @@ class PgStore:
     async def _check_below_cursor(self, conn: Connection, tip: BlockRef) -> None:
         """Above the cursor is the head writer's ground; no rewind runs meanwhile, so the cursor can only rise."""
         cursor = await conn.fetchrow(SQL_CURSOR, self._chain)
-        if cursor is None and self._headless:
-            return
         if cursor is None or tip.number >= cursor["number"]:
             raise SeamBroken(f"block {tip} is not below the cursor, {cursor and cursor['number']}")
 

@@ -79,7 +79,11 @@ class ChainStore(Protocol):
 
 
 class BulkStore(ChainStore, Protocol):
-    """A ChainStore that takes encoded rows as well."""
+    """A ChainStore that takes encoded rows as well, and history before there is a head."""
+
+    async def begin(self, block: Block) -> None:
+        """Store the first block ever, and point the cursor at it. Raises CursorMoved if there is a cursor."""
+        ...
 
     async def fill_chunk(self, chunk: Chunk, *, anchored: bool, lease: Lease | None = None) -> None:
         """Store encoded blocks into a hole, as `fill` does, but not after losing a `lease` on them.

@@ -33,7 +33,17 @@ SQL_COVERAGE: Final = """
     where chain_id = $1
     order by lower(blocks)
 """
-SQL_WATCHED: Final = "select watched from chain.chain where chain_id = $1"
+# Where only events are stored, no address' transactions are.
+SQL_WATCHED: Final = """
+    select case when events_only then array[]::bytea[] else watched end
+    from chain.chain
+    where chain_id = $1
+"""
+SQL_MODE: Final = """
+    select case when watched is null then 'full' when events_only then 'events' else 'watch' end
+    from chain.chain
+    where chain_id = $1
+"""
 SQL_BACKFILL_PAUSED: Final = "select backfill_paused from chain.chain where chain_id = $1"
 SQL_BLOCK: Final = """
     select b.number, b.hash, b.block_time, b.tx_count, b.stored_tx_count,
@@ -209,6 +219,12 @@ class Reader:
         return StoredBlock(
             row["number"], row["hash"], row["block_time"], tuple(row["hashes"]), row["tx_count"], watched
         )
+
+    async def mode(self) -> str:
+        """Return `full`, `watch` or `events`: what is stored of each block."""
+        with translated():
+            found: str | None = await self._pool.fetchval(SQL_MODE, self._chain)
+        return found or "full"
 
     async def watched(self) -> tuple[bytes, ...] | None:
         """Return the addresses whose transactions alone are stored; None where all are."""

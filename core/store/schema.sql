@@ -52,7 +52,7 @@ declare
     made integer := 0;
 begin
     for slot in first / width .. last / width loop
-        foreach parent in array array['block', 'transaction', 'log', 'token_transfer'] loop
+        foreach parent in array array['block', 'transaction', 'log', 'token_transfer', 'event_transaction'] loop
             part := format('%s_p%s', parent, lpad(slot::text, 8, '0'));
             continue when to_regclass(format('chain.%I', part)) is not null;
             perform pg_advisory_xact_lock(hashtext('chain.ensure_partitions'));
@@ -135,7 +135,8 @@ CREATE TABLE chain.chain (
     followed_from bigint,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     backfill_paused text,
-    watched bytea[]
+    watched bytea[],
+    events_only boolean DEFAULT false NOT NULL
 );
 
 COMMENT ON TABLE chain.chain IS 'Chains this database holds. genesis_hash tells two chains with one id apart.';
@@ -145,6 +146,8 @@ COMMENT ON COLUMN chain.chain.followed_from IS 'First block the head writer ever
 COMMENT ON COLUMN chain.chain.backfill_paused IS 'Why backfill waits: too little room on the disk. Null while it works.';
 
 COMMENT ON COLUMN chain.chain.watched IS 'Addresses whose transactions alone are stored, ascending. Null: all transactions are.';
+
+COMMENT ON COLUMN chain.chain.events_only IS 'Of the contracts in `watched` only the events are stored, and no transactions.';
 
 CREATE TABLE chain.coverage (
     chain_id bigint NOT NULL,
@@ -162,6 +165,16 @@ CREATE TABLE chain.cursor (
 );
 
 COMMENT ON TABLE chain.cursor IS 'Last block the head writer committed; it moves by compare-and-set only.';
+
+CREATE TABLE chain.event_transaction (
+    chain_id bigint NOT NULL,
+    block_number bigint NOT NULL,
+    tx_index integer NOT NULL,
+    hash bytea NOT NULL
+)
+PARTITION BY RANGE (block_number);
+
+COMMENT ON TABLE chain.event_transaction IS 'Which transactions emitted the stored events, where transactions are not stored.';
 
 CREATE TABLE chain.head (
     chain_id bigint NOT NULL,
@@ -450,6 +463,9 @@ ALTER TABLE ONLY chain.coverage
 ALTER TABLE ONLY chain.cursor
     ADD CONSTRAINT cursor_pkey PRIMARY KEY (chain_id);
 
+ALTER TABLE ONLY chain.event_transaction
+    ADD CONSTRAINT event_transaction_pkey PRIMARY KEY (chain_id, block_number, tx_index);
+
 ALTER TABLE ONLY chain.head
     ADD CONSTRAINT head_pkey PRIMARY KEY (chain_id);
 
@@ -536,6 +552,9 @@ GRANT SELECT ON TABLE chain.coverage TO chainworkd_worker;
 
 GRANT SELECT ON TABLE chain.cursor TO chainworkd_api;
 GRANT SELECT ON TABLE chain.cursor TO chainworkd_worker;
+
+GRANT SELECT ON TABLE chain.event_transaction TO chainworkd_worker;
+GRANT SELECT ON TABLE chain.event_transaction TO chainworkd_api;
 
 GRANT SELECT ON TABLE chain.head TO chainworkd_api;
 GRANT SELECT ON TABLE chain.head TO chainworkd_worker;

@@ -186,3 +186,19 @@ class LogTable:
 
 def _four(topics: tuple[bytes, ...]) -> tuple[bytes | None, ...]:
     return (*topics, None, None, None, None)[:4]
+
+
+class EventTransactionTable:
+    """`chain.event_transaction`: which transactions emitted events, where transactions themselves are not stored."""
+
+    table: str = "event_transaction"
+    columns: tuple[str, ...] = ("chain_id", "block_number", "tx_index", "hash")
+    sql_delete: str = """
+        delete from chain.event_transaction where chain_id = $1 and block_number > $2 and block_number <= $3
+    """
+    sql_archive: str | None = None
+    sql_addresses: str | None = None
+
+    def derive(self, chain_id: int, block: Block) -> Implied:
+        """Return a row per transaction that emitted a log."""
+        return Implied([(chain_id, block.number, tx.index, tx.hash) for tx in block.txs if tx.receipt.logs])
