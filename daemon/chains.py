@@ -13,9 +13,10 @@ from core.metered import MeteredSource, MeteredStore
 from core.metrics import ChainMetrics, Metrics
 from core.rpc import ws
 from core.rpc.caller import RpcCaller
-from core.rpc.client import RpcClient
+from core.rpc.client import Rpc, RpcClient
 from core.rpc.finality import RpcFinality
 from core.rpc.logs import RpcLogs
+from core.rpc.pool import RpcPool
 from core.rpc.source import RpcSource, chain_id, finalized
 from core.service import Service, supervise
 from core.settings import ChainSettings, token_overrides
@@ -53,7 +54,7 @@ class Chain:
     name: str
     id: int
     settings: ChainSettings
-    client: RpcClient
+    client: RpcPool
     source: MeteredSource
     store: MeteredStore
     pool: Pool
@@ -74,7 +75,10 @@ class Disk:
 
 
 class ChainServices:
-    """Connects to one chain's node, checks its identity, then supervises what `build` makes (a Service)."""
+    """Connects to one chain's nodes, checks their identity, then supervises what `build` makes (a Service).
+
+    `sticky`: stay with the node that answers until it fails; for what follows the head.
+    """
 
     def __init__(
         self,
@@ -86,6 +90,7 @@ class ChainServices:
         *,
         prepare: Prepare | None = None,
         on_start: Callable[[], Awaitable[None]] | None = None,
+        sticky: bool = False,
     ) -> None:
         self.name = f"chain.{name}"
         self._chain_name = name
@@ -95,12 +100,13 @@ class ChainServices:
         self._build = build
         self._prepare = prepare
         self._on_start = on_start
+        self._sticky = sticky
 
     async def run(self) -> None:
         """Run for ever; raises WrongChain when node, settings and database disagree about the chain."""
-        if not self._settings.http:
+        if not self._settings.endpoints:
             raise BadConfig(f"chains.{self._chain_name}.http: no URL of a node; set it, or CHAINWORKD_RPC_URL")
-        async with RpcClient(self._settings.http, deadline_s=self._settings.deadline_s) as client:
+        async with self._endpoints() as client:
             chain = await self._introduced(client)
             log.info("following", extra={"chain": chain.name, "chain_id": chain.id, "node": client.host})
             if self._prepare is not None:
@@ -110,7 +116,13 @@ class ChainServices:
                 await self._on_start()
             await supervise(services, self._metrics)
 
-    async def _introduced(self, client: RpcClient) -> Chain:
+    def _endpoints(self) -> RpcPool:
+        of = self._settings
+        clients = [RpcClient(url, deadline_s=of.deadline_s) for url in of.endpoints]
+        meter = self._metrics.for_chain(self._chain_name).endpoint
+        return RpcPool(clients, chain_id=of.chain_id, sticky=self._sticky, meter=meter)
+
+    async def _introduced(self, client: RpcPool) -> Chain:
         """Ask the node who it is, and hold it against settings and database."""
         found = await self._identify(client)
         meter = self._metrics.for_chain(self._chain_name)
@@ -122,6 +134,7 @@ class ChainServices:
         genesis = await RpcSource(client, found).ref_at(0)
         genesis_hash = None if genesis is None else genesis.hash
         await store.register(self._chain_name, genesis_hash)
+        client.expect(found, genesis_hash)
         await declare(self._pool, found, self._chain_name, watched)
         source = RpcSource(client, found, genesis_hash=genesis_hash, batch_blocks=self._settings.batch_blocks)
         return Chain(
@@ -143,12 +156,11 @@ class ChainServices:
             LogTable(self._settings.logs, watched),
         ]  # fmt: skip
 
-    async def _identify(self, client: RpcClient) -> int:
-        found = await chain_id(client)
-        if self._settings.chain_id not in (0, found):
-            wanted = self._settings.chain_id
-            raise WrongChain(f"chains.{self._chain_name}: {client.host} serves chain {found}, configured is {wanted}")
-        return found
+    async def _identify(self, client: Rpc) -> int:
+        try:
+            return await chain_id(client)
+        except WrongChain as error:
+            raise WrongChain(f"chains.{self._chain_name}: {error}") from None
 
 
 async def watch_vaults(chain: Chain) -> None:

@@ -99,7 +99,7 @@ async def _chain(name: str, chain: ChainSettings) -> AsyncIterator[Finding]:
     if not chain.http:
         yield Finding("fail", f"{what}.http", "no URL of a node")
         return
-    async with RpcClient(chain.http, deadline_s=chain.deadline_s, attempts=2) as client:
+    async with RpcClient(chain.http, deadline_s=chain.deadline_s) as client:
         try:
             found = await chain_id(client)
         except ChainworkdError as error:

@@ -12,7 +12,7 @@ from eth_abi.exceptions import DecodingError
 
 from core.errors import RpcRefused
 from core.hex import from_hex, to_hex, to_quantity
-from core.rpc.client import RpcClient
+from core.rpc.client import Rpc
 from core.types import BlockRef
 
 MULTICALL3: Final = bytes.fromhex("ca11bde05977b3631167028862be2a173976ca11")
@@ -33,7 +33,7 @@ class Caller(Protocol):
 class RpcCaller:
     """Calls through one endpoint (Caller)."""
 
-    def __init__(self, client: RpcClient) -> None:
+    def __init__(self, client: Rpc) -> None:
         self._client = client
         self._multicall: bool | None = None
 
