@@ -16,11 +16,13 @@ from core.rpc.caller import RpcCaller
 from core.rpc.client import Rpc, RpcClient
 from core.rpc.finality import RpcFinality
 from core.rpc.logs import RpcLogs
+from core.rpc.memory import EndpointMemory
 from core.rpc.pool import RpcPool
 from core.rpc.source import RpcSource, chain_id, finalized
 from core.service import Service, supervise
 from core.settings import ChainSettings, token_overrides
 from core.store.derived import Derived
+from core.store.endpoints import PgLearned
 from core.store.finality import PgFinality
 from core.store.pg import PgStore
 from core.store.pool import Pool
@@ -111,7 +113,9 @@ class ChainServices:
             log.info("following", extra={"chain": chain.name, "chain_id": chain.id, "node": client.host})
             if self._prepare is not None:
                 await self._prepare(chain)
-            services = self._build(chain)
+            memory = EndpointMemory(client, PgLearned(self._pool, chain.id), name=chain.name)
+            await memory.recall()
+            services = [*self._build(chain), memory]
             if self._on_start is not None:
                 await self._on_start()
             await supervise(services, self._metrics)

@@ -272,6 +272,7 @@ def _seconds(retry_after: str | None) -> float | None:
 def _is_refusal(data: bytes) -> bool:
     """Whether a body is a JSON-RPC error (MegaETH's proxy sends "backend response too large" with HTTP 500)."""
     try:
-        return _reply.decode(data).error is not None
+        replies = _replies.decode(data) if data[:64].lstrip()[:1] == b"[" else [_reply.decode(data)]
+        return bool(replies) and all(reply.error is not None for reply in replies)
     except UNREADABLE:
         return False

@@ -12,12 +12,14 @@ import msgspec
 from core.clock import Clock
 from core.errors import BadAnswer, RpcLimited, RpcRefused, RpcTimedOut, RpcUnavailable, Transient
 from core.rpc.client import UNREADABLE, Call, RpcClient, Seat, Sizes
-from core.rpc.limits import Breaker, Latency, Learned, Rate, Window
+from core.rpc.limits import NARROW, Breaker, Latency, Learned, Rate, Window
 from core.rpc.refusals import Kind, classify
 
 log = logging.getLogger(__name__)
 
 SOON_S: Final = 2.0  # an endpoint that wants to be left alone for longer is passed over
+PAUSE_S: Final = (0.05, 1.0)  # after a refusal that names no time, more for each in a row
+ENDURE_S: Final = 5.0  # refused for its number of requests and nothing else for so long: the endpoint is out
 MOST_PAUSE_S: Final = 60.0  # a longer Retry-After is asked about again after this
 # What needs the state of a block, which nodes prune long before they prune the block.
 OF_STATE: Final = frozenset({"eth_call", "eth_getCode", "eth_getBalance", "eth_getStorageAt"})
@@ -78,12 +80,15 @@ class Endpoint:
         self.expelled: str | None = None
         self.probing = asyncio.Lock()
         self.probes = 0
-        self.under_way = 0
+        self.under_way = 0  # those that wait for the rate included
+        self._sent = 0
         self.queued: deque[asyncio.Future[None]] = deque()
         self._clock = clock
         self._meter = meter or Unmetered()
         self._window, self._rate, self._latency, self._breaker = Window(), Rate(), Latency(), Breaker()
         self._paused_until = 0.0
+        self._answered_at = clock.monotonic()
+        self._in_a_row = 0  # refusals for the number of requests, with hardly any under way
         self._unsupported: set[str] = set()
         self._pruned_below = {True: 0, False: 0}  # whether it is about state -> lowest block that may be there
         self._meter.window(self._window.width)
@@ -109,7 +114,7 @@ class Endpoint:
         sent_at = await self._enter(1)
         try:
             found = await self.client.raw(method, *params)
-            self._answered(sent_at, len(found))
+            self._answered(sent_at, len(found), 1)
         except (RpcUnavailable, RpcRefused, BadAnswer) as error:
             raise self._judged(error, sent_at) from None
         finally:
@@ -158,7 +163,7 @@ class Endpoint:
                     _raise_for_all(answer, len(calls))
                 else:
                     size += len(answer)
-            self._answered(sent_at, size)
+            self._answered(sent_at, size, len(calls))
         except (RpcUnavailable, RpcRefused, BadAnswer) as error:
             raise self._judged(error, sent_at) from None
         finally:
@@ -190,8 +195,9 @@ class Endpoint:
                 await self._clock.sleep(wait)
                 now = self._clock.monotonic()
         except BaseException:
-            self._leave()
+            self._give_way()
             raise
+        self._sent += 1
         return now
 
     async def _turn(self) -> None:
@@ -201,10 +207,14 @@ class Endpoint:
             await mine
         except asyncio.CancelledError:
             if mine.done() and not mine.cancelled() and mine.exception() is None:
-                self._leave()  # its turn came together with the cancellation
+                self._give_way()  # its turn came together with the cancellation: on to the next
             raise
 
     def _leave(self) -> None:
+        self._sent -= 1
+        self._give_way()
+
+    def _give_way(self) -> None:
         self.under_way -= 1
         while self.queued and self.under_way < self._window.width:
             waiting = self.queued.popleft()
@@ -298,15 +308,17 @@ class Endpoint:
             block_receipts=self.sizes.block_receipts,
         )
 
-    def _answered(self, sent_at: float, size: int) -> None:
+    def _answered(self, sent_at: float, size: int, calls: int) -> None:
         now = self._clock.monotonic()
         seconds = now - sent_at
         queueing = self._latency.took(seconds, size, now)
         width = self._window.width
-        self._window.answered(self.under_way, queueing=queueing)
+        self._window.answered(self._sent, queueing=queueing)
+        self._rate.answered(calls, now)
         if self._window.width != width:
             self._meter.window(self._window.width)
         self._breaker.answered()
+        self._answered_at, self._in_a_row = now, 0
         self._meter.answered(seconds)
 
     def _judged(self, error: Transient, sent_at: float) -> Transient:
@@ -325,27 +337,36 @@ class Endpoint:
         else:
             self._meter.failed(_word(error))
         if isinstance(error, RpcLimited):
-            self._limited(error, sent_at)
+            self.limited(error, sent_at)
             return error
         if isinstance(error, RpcTimedOut):
             self._overloaded(sent_at)
         self.failed(error, sent_at)
         return error
 
-    def _limited(self, error: RpcLimited, sent_at: float) -> None:
+    def limited(self, error: RpcLimited, sent_at: float) -> None:
+        """Note a refusal, of a request sent at `sent_at`, for the number of requests."""
         now = self._clock.monotonic()
-        alone = self._window.width <= 1
-        self._overloaded(sent_at)
-        self._rate.refused(sent_at, now)
+        width = self._window.width
+        cut = self._overloaded(sent_at)
+        if (cut and width <= NARROW) or error.retry_s is not None or self._rate.per_s is not None:
+            self._rate.refused(sent_at, now)
         if error.retry_s is not None:
-            self._paused_until = max(self._paused_until, now + min(error.retry_s, MOST_PAUSE_S))
-        if alone:
+            self._pause(now, min(error.retry_s, MOST_PAUSE_S))
+        elif width <= NARROW:
+            self._in_a_row += 1
+            self._pause(now, min(PAUSE_S[0] * 2 ** min(self._in_a_row, 16), PAUSE_S[1]))
+        if width <= 1 and now - self._answered_at > ENDURE_S:
             # Fewer at once is not possible: its limit is of another kind, such as a day's quota.
             self.failed(error, sent_at)
 
-    def _overloaded(self, sent_at: float) -> None:
-        self._window.overloaded(sent_at, self._clock.monotonic())
+    def _pause(self, now: float, seconds: float) -> None:
+        self._paused_until = max(self._paused_until, now + seconds)
+
+    def _overloaded(self, sent_at: float) -> bool:
+        cut = self._window.overloaded(sent_at, self._clock.monotonic(), self._latency.smoothed or 0.0)
         self._meter.window(self._window.width)
+        return cut
 
 
 def _raise_for_all(refused: RpcRefused, calls: int) -> None:

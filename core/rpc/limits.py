@@ -4,6 +4,7 @@ Pure bookkeeping: the time of every event is an argument, in seconds of a clock 
 rule can be tested without waiting. `core/rpc/endpoint.py` feeds it.
 """
 
+import math
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -16,9 +17,11 @@ QUEUEING: Final = 3.0  # times the quickest answer of this size: requests wait i
 QUEUEING_S: Final = 0.005  # plus this: of answers within a millisecond or two, three times is noise
 QUICKEST_FOR_S: Final = 60.0  # how long the quickest answer counts: a node that grew slow for good is not "queueing"
 
-CALM_S: Final = 5.0  # the rate is raised after so long without a refusal
+CALM_S: Final = 2.0  # the rate is raised after so long without a refusal
 RAISE: Final = 1.1
 LOWER: Final = 0.8
+SPAN_S: Final = 1.0  # providers count by the second: what is refused within one is one refusal
+NARROW: Final = 4  # requests at once: whoever refuses even these means their rate, not their number
 LEAST_RATE: Final = 0.5  # calls a second
 
 BREAK_AFTER: Final = 3  # failures in a row
@@ -63,7 +66,7 @@ class Window:
         self._most = most
         self.size = min(max(size or FIRST_WINDOW, LEAST_WINDOW), most)
         self._threshold = most if size is None else self.size
-        self._cut_at = -1.0
+        self._cut_at = -math.inf
         self.learned = size is not None
 
     @property
@@ -79,17 +82,19 @@ class Window:
         self.size = min(self.size + step, self._most)
         self.learned = True
 
-    def overloaded(self, sent_at: float, now: float) -> None:
+    def overloaded(self, sent_at: float, now: float, round_trip_s: float = 0.0) -> bool:
         """Note that a request sent at `sent_at` was refused, or timed out, for there were too many.
 
-        Those that were sent before the window was cut tell of the width before: one cut for each round trip.
+        One cut for each round trip: until those have drained that were under way when the window was cut, refusals,
+        which come quicker than answers, tell of the width before. Returns whether the window was cut.
         """
-        if sent_at <= self._cut_at:
-            return
+        if sent_at <= self._cut_at + round_trip_s:
+            return False
         self.size = max(self.size * CUT, LEAST_WINDOW)
         self._threshold = self.size
         self._cut_at = now
         self.learned = True
+        return True
 
 
 class Rate:
@@ -100,36 +105,48 @@ class Rate:
         self._credit = 0.0  # calls that may be sent at once; less than none is a debt
         self._at: float | None = None
         self._changed_at = 0.0
-        self._sent: list[tuple[float, int]] = []  # of the last second or two, to know what was borne
+        self._used = False
+        self._second, self._this, self._before = 0.0, 0, 0  # calls answered in this second and in the one before
 
     def take(self, calls: int, now: float) -> float:
         """Reserve `calls` and return how many seconds to wait before they are sent."""
-        self._sent.append((now, calls))
-        if len(self._sent) > 512:
-            self._sent = [each for each in self._sent if each[0] > now - 1.0][-256:]
         if self.per_s is None:
             return 0.0
-        if now - self._changed_at > CALM_S:
+        if self._used and now - self._changed_at > CALM_S:
             self.per_s *= RAISE
-            self._changed_at = now
+            self._changed_at, self._used = now, False
         # Credit of a second at most: after a pause, a burst of more would be refused at once.
-        elapsed = now - (now if self._at is None else self._at)
-        self._credit = min(self._credit + elapsed * self.per_s, self.per_s)
+        if self._at is None:
+            self._at, self._credit = now, self.per_s
+        elapsed = now - self._at
+        self._credit = min(self._credit + elapsed * self.per_s, self.per_s) - calls
         self._at = now
-        self._credit -= calls
+        self._used |= self._credit < 0
         return max(-self._credit / self.per_s, 0.0)
+
+    def answered(self, calls: int, now: float) -> None:
+        """Note `calls` that were answered."""
+        if now - self._second >= 1.0:
+            self._before = self._this if now - self._second < 2.0 else 0
+            self._second, self._this = now, 0
+        self._this += calls
 
     def refused(self, sent_at: float, now: float) -> None:
         """Note that a request sent at `sent_at` was refused for the rate; once for those that were sent together."""
-        if sent_at <= self._changed_at and self.per_s is not None:
-            return
         if self.per_s is None:
-            lately = [(at, calls) for at, calls in self._sent if at > now - 1.0]
-            span = max(now - lately[0][0], 0.1) if lately else 1.0
-            self.per_s = max(sum(calls for _, calls in lately) / span * LOWER, LEAST_RATE)
-        else:
+            self.per_s = max(self._borne(now) * LOWER, LEAST_RATE)
+        elif sent_at > self._changed_at + SPAN_S:
             self.per_s = max(self.per_s * LOWER, LEAST_RATE)
-        self._credit, self._at, self._changed_at = 0.0, now, now
+        else:
+            return
+        self._credit, self._at, self._changed_at, self._used = 0.0, now, now, False
+
+    def _borne(self, now: float) -> float:
+        """Return how many calls a second were answered lately."""
+        elapsed = min(now - self._second, 1.0)
+        if not self._before:
+            return self._this / max(elapsed, 0.5)
+        return self._before * (1.0 - elapsed) + self._this
 
 
 class Latency:

@@ -242,6 +242,9 @@ class RpcPool:
             sent_at = self._clock.monotonic()
             try:
                 why = await self._stranger(endpoint.client)
+            except RpcLimited as error:
+                endpoint.limited(error, sent_at)
+                raise
             except (RpcUnavailable, RpcRefused, BadAnswer) as error:
                 endpoint.failed(error, sent_at)
                 raise RpcUnavailable(str(error)) from None
@@ -259,7 +262,7 @@ class RpcPool:
             raise RpcUnavailable(f"{client.host}: eth_chainId answered {said!r}")
         self._chain_id = self._chain_id or found
         if found != self._chain_id:
-            return f"chain id is {found}, expected {self._chain_id}"
+            return f"serves chain {found}, expected {self._chain_id}"
         if self._genesis_hash is None:
             return None
         try:
