@@ -281,6 +281,11 @@ class Endpoint:
             state = kind is Kind.STATE
             self._pruned_below[state] = max(self._pruned_below[state], oldest + 1)
 
+    @property
+    def lacking(self) -> bool:
+        """Whether it is known to lack anything."""
+        return bool(self._unsupported) or any(self._pruned_below.values())
+
     def suits(self, method: str | None, oldest: int | None) -> bool:
         """Whether nothing is known against asking it `method` about blocks from `oldest` on."""
         if method in self._unsupported:

@@ -31,6 +31,7 @@ ATTEMPTS: Final = 4
 PATIENCE_S: Final = 60.0  # how long a request is asked again that was refused only for the number of requests
 
 T = TypeVar("T")
+About = Sequence[Call] | int | None  # what is asked, or its oldest block: read only where some endpoint lacks some
 
 
 class RpcPool:
@@ -121,15 +122,15 @@ class RpcPool:
 
     async def call(self, method: str, *params: object) -> Any:
         """Return the decoded result of one call. Raises RpcRefused, RpcUnavailable, BadAnswer or WrongChain."""
-        return await self._answer(lambda seat: seat.call(method, *params), method, self._oldest(((method, params),)))
+        return await self._answer(lambda seat: seat.call(method, *params), method, ((method, params),))
 
     async def raw(self, method: str, *params: object) -> msgspec.Raw:
         """Return the undecoded result of one call. Raises as `call`."""
-        return await self._answer(lambda seat: seat.raw(method, *params), method, self._oldest(((method, params),)))
+        return await self._answer(lambda seat: seat.raw(method, *params), method, ((method, params),))
 
     async def batch(self, calls: Sequence[Call]) -> list[msgspec.Raw]:
         """Return the results of `calls` in order, all from one endpoint. Raises RpcRefused for the first refused."""
-        return await self._answer(lambda seat: seat.batch(calls), calls[0][0] if calls else None, self._oldest(calls))
+        return await self._answer(lambda seat: seat.batch(calls), calls[0][0] if calls else None, calls)
 
     async def batch_each(self, calls: Sequence[Call]) -> list[msgspec.Raw | RpcRefused]:
         """Return the results of `calls` in order, all from one endpoint, with the refusals among them.
@@ -147,7 +148,7 @@ class RpcPool:
             return answers
 
         try:
-            return await self._answer(ask, calls[0][0] if calls else None, self._oldest(calls))
+            return await self._answer(ask, calls[0][0] if calls else None, calls)
         except RpcRefused:
             if not kept:
                 raise
@@ -157,9 +158,9 @@ class RpcPool:
         """Return what `ask` makes of one endpoint; it is called with the next one if that one cannot answer."""
         return await self._answer(ask, None, oldest)
 
-    async def _answer(self, ask: Callable[[Seat], Awaitable[T]], method: str | None, oldest: int | None) -> T:
+    async def _answer(self, ask: Callable[[Seat], Awaitable[T]], method: str | None, about: About) -> T:
         try:
-            return await self._round(ask, method, oldest)
+            return await self._round(ask, method, about)
         except RpcUnavailable as error:
             first: RpcUnavailable | None = error
         # Only from here on tenacity: it costs more than all the rest of a request that is answered.
@@ -172,13 +173,13 @@ class RpcPool:
                 if first is not None:
                     failed, first = first, None
                     raise failed
-                return await self._round(ask, method, oldest)
+                return await self._round(ask, method, about)
         raise AssertionError("unreachable: AsyncRetrying re-raises")
 
-    async def _round(self, ask: Callable[[Seat], Awaitable[T]], method: str | None, oldest: int | None) -> T:
+    async def _round(self, ask: Callable[[Seat], Awaitable[T]], method: str | None, about: About) -> T:
         """Ask the endpoints in turn until one answers. Raises what the last of them said."""
         failed: Transient | None = None
-        for endpoint in self._order(method, oldest):
+        for endpoint in self._order(method, about):
             try:
                 if not endpoint.verified and not await self._recognise(endpoint):
                     continue
@@ -191,7 +192,7 @@ class RpcPool:
                 kind = classify(error).kind
                 if kind not in ELSEWHERE:
                     raise
-                endpoint.lacks(kind, error.method, oldest)
+                endpoint.lacks(kind, error.method, _oldest(about))
                 failed = error
             except (RpcUnavailable, BadAnswer) as error:
                 failed = error
@@ -204,7 +205,7 @@ class RpcPool:
 
     # -- whom to ask ---------------------------------------------------------------------------------------------------
 
-    def _order(self, method: str | None, oldest: int | None) -> Sequence[Endpoint]:
+    def _order(self, method: str | None, about: About) -> Sequence[Endpoint]:
         """Return whom to ask, in which order: never an expelled one, one that is out only if all are."""
         if len(self.endpoints) == 1:
             return () if self.endpoints[0].expelled else self.endpoints
@@ -212,6 +213,9 @@ class RpcPool:
         if self._sticky and self._current in usable:
             usable.sort(key=lambda each: each is not self._current)
         well = [each for each in usable if each.well] or sorted(usable, key=lambda each: each.wait_s)[:1]
+        if not any(each.lacking for each in well):
+            return well
+        oldest = _oldest(about)
         return sorted(well, key=lambda each: not each.suits(method, oldest))
 
     def _preferred(self) -> Endpoint:
@@ -221,9 +225,6 @@ class RpcPool:
         if endpoint is not self._current and (self._current.out or not self._sticky):
             log.info("asking another endpoint", extra={"node": endpoint.host, "before": self._current.host})
             self._current = endpoint
-
-    def _oldest(self, calls: Sequence[Call]) -> int | None:
-        return oldest_block(calls) if len(self.endpoints) > 1 else None
 
     # -- identity ------------------------------------------------------------------------------------------------------
 
@@ -297,6 +298,10 @@ class _Patience:
     @staticmethod
     def _limited(state: tenacity.RetryCallState) -> bool:
         return state.outcome is not None and isinstance(state.outcome.exception(), RpcLimited)
+
+
+def _oldest(about: About) -> int | None:
+    return about if about is None or isinstance(about, int) else oldest_block(about)
 
 
 def oldest_block(calls: Sequence[Call]) -> int | None:
