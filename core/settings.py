@@ -353,7 +353,9 @@ def _shortcuts(env: Mapping[str, str], merged: Mapping[str, Any]) -> dict[str, A
         wanted["chain_id"] = env[PREFIX + "CHAIN_ID"]
     found: dict[str, Any] = {key: value for key, value in wanted.items() if value}
     if found.get("http"):
-        found["http"], *found["fallback_http"] = _several(found["http"])
+        found["http"], *further = _several(found["http"])
+        if further:  # one URL alone leaves the fallbacks that another source names
+            found["fallback_http"] = further
     if env.get(PREFIX + "BACKFILL"):
         found["backfill"] = [part for part in env[PREFIX + "BACKFILL"].split(",") if part.strip()]
     if not found:

@@ -115,11 +115,11 @@ _BY_TEXT: Final = tuple(
                       r"|must be authenticated|access denied"),
         (Kind.OVERLOADED, r"no backend|backend .{0,30}(unavailable|unhealthy)|error forwarding request"
                           r"|deadline exceeded|service unavailable|node timeout|upstream|server is (too )?busy"
-                          r"|request timed out"
-                          r"|internal (server )?error"),
+                          r"|request timed out"),
     )
 )  # fmt: skip
 # Codes alone: only where no text has decided. HTTP statuses are negative, as RpcRefused has them.
+INTERNAL: Final = -32603  # JSON-RPC 2.0 "internal error"
 _BY_CODE: Final = {
     4444: Kind.PRUNED,  # EIP-4444; geth, reth, Nethermind
     429: Kind.LIMITED, -429: Kind.LIMITED,  # Alchemy repeats the HTTP status in the error object
@@ -127,14 +127,13 @@ _BY_CODE: Final = {
     -32021: Kind.LIMITED, -32022: Kind.LIMITED,  # MegaETH: network traffic, compute units
     -32019: Kind.BEHIND,  # MegaETH: block is out of range
     -32020: Kind.RESULTS,  # MegaETH: backend response too large
-    -32003: Kind.BATCH,  # geth: response of a batch too large (elsewhere: a refused transaction, never asked for here)
     -32008: Kind.RESULTS, -32010: Kind.BATCH, -32011: Kind.BATCH,  # jsonrpsee: oversized answer, batch, batch answer
     -32012: Kind.RANGE, -32015: Kind.OVERLOADED,  # Goldsky
     -32614: Kind.RANGE,  # QuickNode
     -32001: Kind.BEHIND,  # EIP-1474 "resource not found"
     -32002: Kind.OVERLOADED,  # EIP-1474 "resource unavailable"
-    -32603: Kind.OVERLOADED,  # JSON-RPC 2.0 "internal error"
-    -32016: Kind.DENIED, -401: Kind.DENIED, -402: Kind.DENIED, -403: Kind.DENIED,
+    INTERNAL: Kind.OVERLOADED,
+    -32016: Kind.DENIED,  # Goldsky
     -413: Kind.BATCH,  # HTTP: content too large; what we send large is batches
 }  # fmt: skip
 
@@ -165,7 +164,15 @@ def _kind(refused: RpcRefused, about_logs: bool) -> Kind:
         return Kind.UNSUPPORTED
     if _RESULTS.search(refused.message):
         return Kind.RESULTS if about_logs else Kind.BATCH
-    return _BY_CODE.get(refused.code, Kind.OTHER)
+    return _by_code(refused)
+
+
+def _by_code(refused: RpcRefused) -> Kind:
+    if refused.code == INTERNAL and refused.method == "eth_call":
+        return Kind.OTHER  # anvil and others answer so where the contract fails in another way than by a revert
+    # An HTTP status is a page in the place of a node: a wrong path, or a spent key.
+    unknown = Kind.DENIED if refused.code in range(-599, -399) else Kind.OTHER
+    return _BY_CODE.get(refused.code, unknown)
 
 
 def _logs(text: str) -> Refusal | None:

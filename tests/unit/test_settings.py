@@ -166,6 +166,13 @@ def test_a_chain_may_have_several_nodes_in_every_form(tmp_path: Path) -> None:
     assert settings(tmp_path, RPC_URL=NODE, CHAINS__NODE__FALLBACK_HTTP=json).chains["node"].endpoints == expected
 
 
+def test_further_nodes_may_be_credentials(tmp_path: Path) -> None:
+    (tmp_path / "chainworkd_rpc_url").write_text(NODE)
+    (tmp_path / "chainworkd_chains__node__fallback_http").write_text(f"{SECOND}\n")
+    found = load(environ={"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert found.chains["node"].endpoints == (NODE, SECOND)
+
+
 def test_a_comma_within_a_url_does_not_split_it(tmp_path: Path) -> None:
     found = settings(tmp_path, RPC_URL="https://node.example/a,b")
     assert found.chains["node"].endpoints == ("https://node.example/a,b",)
