@@ -196,12 +196,19 @@ class RpcPool:
                 failed = error
             except (RpcUnavailable, BadAnswer) as error:
                 failed = error
+            except WrongChain as error:
+                endpoint.expel(str(error))
             else:
                 self._stay_with(endpoint)
                 return found
-        if failed is None:
-            raise WrongChain("; ".join(each.expelled for each in self.endpoints if each.expelled))
-        raise failed
+        raise failed or self._nobody()
+
+    def _nobody(self) -> WrongChain | RpcUnavailable:
+        """Return what to raise when all that could be asked serve another chain."""
+        left = [each.host for each in self.endpoints if not each.expelled]
+        if left:
+            return RpcUnavailable(f"{', '.join(left)}: out, and what else was asked serves another chain")
+        return WrongChain("; ".join(each.expelled for each in self.endpoints if each.expelled))
 
     # -- whom to ask ---------------------------------------------------------------------------------------------------
 

@@ -236,23 +236,20 @@ async def test_a_node_that_refuses_for_ever_is_given_up_after_a_while() -> None:
 
 
 async def test_distance_is_made_up_for_by_more_requests_at_once() -> None:
-    """At 50 ms: as fast as the window allows, many times what one request after another would be."""
+    """At 50 ms, 300 requests one after another take 15 s; loopback's own time is for the machine's other work."""
     near, far = Provider(list(A)), Provider(list(A))
     far.latency_s = 0.05
     took = []
     async with AsyncExitStack() as resources:
         for provider in (near, far):
             url = await resources.enter_async_context(provided(provider))
-            source = RpcSource(await pool_of(resources, url), CHAIN_ID, batch_blocks=10)
-            parts = [BlockRange(n, n + 9) for n in range(0, 60, 10)] * 60
-            await asyncio.gather(*(source.blocks(part) for part in parts[:100]))
+            pool = await pool_of(resources, url)
+            await asyncio.gather(*(header(pool, n % 60) for n in range(200)))
             started = time.monotonic()
-            await asyncio.gather(*(source.blocks(part) for part in parts[:200]))
+            await asyncio.gather(*(header(pool, n % 60) for n in range(300)))
             took.append(time.monotonic() - started)
-    one_by_one = 200 * 0.05
-    assert took[1] < one_by_one / 6
-    assert far.highest > 16
-    assert took[1] < took[0] * 2 + 0.5
+    assert far.highest > 32
+    assert took[1] < 15 / 5 + took[0]
 
 
 @pytest.mark.parametrize(

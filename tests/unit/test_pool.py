@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 import pytest
 
-from core.errors import BadAnswer, RpcLimited, RpcRefused, RpcTimedOut, RpcUnavailable
+from core.errors import BadAnswer, RpcLimited, RpcRefused, RpcTimedOut, RpcUnavailable, WrongChain
 from core.rpc.client import Call, RpcClient
 from core.rpc.pool import RpcPool, labels, oldest_block
+from core.rpc.source import RpcSource
 from tests.unit.clocks import FakeClock
 
 Say = Callable[[], object]
@@ -27,11 +28,12 @@ class Fake(RpcClient):
         super().__init__(f"http://{name}.test")
         self.say = say
         self.asked: list[str] = []
+        self.chain_id = "0x7"
 
     async def raw(self, method: str, *params: object) -> msgspec.Raw:
         self.asked.append(method)
         said = self.say()
-        return msgspec.Raw(msgspec.json.encode("0x7" if method == "eth_chainId" else said))
+        return msgspec.Raw(msgspec.json.encode(self.chain_id if method == "eth_chainId" else said))
 
     async def batch_each(self, calls: Sequence[Call]) -> list[msgspec.Raw | RpcRefused]:
         self.asked.append("batch")
@@ -152,6 +154,32 @@ async def test_of_a_node_that_was_out_one_request_finds_out_if_it_still_is() -> 
     answers = await asyncio.gather(*(pool.call("eth_a") for _ in range(10)))
     assert answers == ["fine"] * 10
     assert first.asked == ["eth_chainId"]
+
+
+async def test_a_node_that_is_out_is_asked_again_when_the_other_serves_another_chain() -> None:
+    first, second, clock = Fake("a"), Fake("b"), FakeClock()
+    pool = pool_of(first, second, clock=clock)
+    first.say = down
+    second.chain_id = "0x8"
+    with pytest.raises(RpcUnavailable):
+        await pool.call("eth_a")
+    first.say = lambda: "fine"
+    clock.seconds += 20.0
+    assert await pool.call("eth_a") == "fine"
+    assert "eth_a" not in second.asked
+
+
+async def test_a_node_found_to_be_of_another_chain_by_its_reader_is_replaced() -> None:
+    first, second = Fake("a"), Fake("b")
+    pool = pool_of(first, second)
+    source = RpcSource(pool, 7)
+    await source.verify()
+    first.chain_id = "0x8"
+    await source.verify()
+    assert second.asked == ["eth_chainId", "eth_chainId"]
+    second.chain_id = "0x9"
+    with pytest.raises(WrongChain, match=r"a\.test.*8.*b\.test.*9"):
+        await source.verify()
 
 
 async def test_those_that_wait_for_a_node_that_goes_out_go_to_the_next() -> None:
