@@ -163,6 +163,7 @@ class Endpoint:
                     _raise_for_all(answer, len(calls))
                 else:
                     size += len(answer)
+            self.sizes.batch.taken(len(calls))
             self._answered(sent_at, size, len(calls))
         except (RpcUnavailable, RpcRefused, BadAnswer) as error:
             raise self._judged(error, sent_at) from None
@@ -190,7 +191,7 @@ class Endpoint:
             await self._turn()
         try:
             now = self._clock.monotonic()
-            wait = max(self._rate.take(calls, now), self._paused_until - now)
+            wait = min(max(self._rate.take(calls, now), self._paused_until - now), MOST_PAUSE_S)
             if wait > 0:
                 await self._clock.sleep(wait)
                 now = self._clock.monotonic()

@@ -31,6 +31,7 @@ FIRST_LOGS: Final = 2_000  # blocks; public nodes take 500 to 10,000 (reference 
 MOST_LOGS: Final = 100_000
 QUICK_S: Final = 2.0
 SLOW_S: Final = 8.0
+BATCHES: Final = 256
 SMALL_BYTES: Final = 4_000_000
 LARGE_BYTES: Final = 32_000_000
 
@@ -234,11 +235,28 @@ class LogSpan:
 
 
 class BatchSize:
-    """How many calls one batch may hold; None until a batch was refused for its size."""
+    """How many calls one batch may hold; None until a batch was refused for its size.
+
+    A limit that the endpoint did not name may have been that of one large answer: more is tried after many batches that
+    were taken, and after four times as many each time that was in vain.
+    """
 
     def __init__(self, most: int | None = None) -> None:
         self.most = most
+        self._named = False
+        self._taken = 0
+        self._patience = BATCHES
+
+    def taken(self, calls: int) -> None:
+        """Note that a batch of `calls` was answered."""
+        if self.most is None or self._named or calls < self.most:
+            return
+        self._taken += 1
+        if self._taken >= self._patience:
+            self.most, self._taken, self._patience = self.most * 2, 0, self._patience * 4
 
     def too_many(self, calls: int, limit: int | None) -> None:
         """Note that a batch of `calls` was refused as a whole; `limit` is what the endpoint named, if it did."""
+        self._named = bool(limit and limit < calls)
         self.most = limit if limit and limit < calls else max(calls // 2, 1)
+        self._taken = 0

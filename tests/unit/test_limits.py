@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.rpc.limits import (
+    BATCHES,
     BREAK_AFTER,
     BREAK_S,
     FIRST_LOGS,
@@ -244,6 +245,24 @@ def test_a_batch_that_was_refused_is_smaller_next_time(calls: int, limit: int | 
     batch = BatchSize()
     batch.too_many(calls, limit)
     assert batch.most is not None and 1 <= batch.most < calls
+
+
+def test_a_batch_limit_that_was_not_named_is_tried_again_now_and_then() -> None:
+    batch = BatchSize()
+    batch.too_many(20, None)
+    for _ in range(BATCHES):
+        assert batch.most == 10
+        batch.taken(4)
+        batch.taken(10)
+    assert batch.most == 20
+    batch.too_many(20, None)
+    for _ in range(BATCHES * 3):
+        batch.taken(10)
+    assert batch.most == 10
+    batch.too_many(10, 3)
+    for _ in range(BATCHES * 100):
+        batch.taken(3)
+    assert batch.most == 3
 
 
 def test_nothing_learned_is_nothing_to_remember() -> None:
