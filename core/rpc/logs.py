@@ -50,13 +50,13 @@ class RpcLogs:
         parts. Raises BadAnswer when the node lacks the last block: what it did not find then proves nothing; RpcRefused
         naming the block when even one is refused.
         """
-        where = _filter(addresses, topics)
+        where, of = _filter(addresses, topics), frozenset(addresses)
         found: list[PlacedLog] = []
         first, last = wanted.first, BlockRef(-1, b"")
         while first <= wanted.last:
             part, last = await self._client.answer(partial(self._part, where, first, wanted.last), oldest=first)
             for each in part:
-                if not _asked_for(each.log, addresses, topics):
+                if not _asked_for(each.log, of, topics):
                     raise BadAnswer(f"log {each.log.index} of block {each.block} was not asked for")
             found += part
             first = last.number + 1
@@ -137,7 +137,7 @@ def _read(
     return placed, last
 
 
-def _asked_for(log: Log, addresses: Sequence[bytes], topics: Topics) -> bool:
+def _asked_for(log: Log, addresses: Collection[bytes], topics: Topics) -> bool:
     if addresses and log.address not in addresses:
         return False
     if len(log.topics) < len(topics):

@@ -248,7 +248,7 @@ async def test_distance_is_made_up_for_by_more_requests_at_once() -> None:
             started = time.monotonic()
             await asyncio.gather(*(header(pool, n % 60) for n in range(300)))
             took.append(time.monotonic() - started)
-    assert far.highest > 32
+    assert far.highest > 12
     assert took[1] < 15 / 5 + took[0]
 
 

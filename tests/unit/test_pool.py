@@ -204,6 +204,20 @@ async def test_those_that_wait_for_a_node_that_goes_out_go_to_the_next() -> None
     assert (pool.endpoints[0].under_way, len(pool.endpoints[0].queued)) == (0, 0)
 
 
+async def test_a_turn_that_comes_together_with_a_cancellation_is_passed_on() -> None:
+    endpoint = pool_of(Fake("a")).endpoints[0]
+    for _ in range(endpoint.width):
+        await endpoint._enter(1)
+    given_up, patient = (asyncio.create_task(endpoint._enter(1)) for _ in range(2))
+    await asyncio.sleep(0)
+    endpoint._leave()
+    given_up.cancel()
+    async with asyncio.timeout(1):
+        await patient
+    assert given_up.cancelled()
+    assert endpoint.under_way == endpoint.width
+
+
 async def test_room_is_what_would_be_sent_at_once() -> None:
     node = Fake("a")
     pool = pool_of(node)
