@@ -2,7 +2,9 @@
 
 ChainworkdError
 ├── Transient                 the same step may succeed later; the supervisor waits and starts the service again
-│   ├── RpcUnavailable        no usable answer: connection, time-out, HTTP status, truncated body
+│   ├── RpcUnavailable        no usable answer: connection, HTTP status, truncated body
+│   │   ├── RpcTimedOut       none within the deadline
+│   │   └── RpcLimited        too many requests for the endpoint
 │   ├── RpcRefused            the node answered with a JSON-RPC error
 │   ├── BadAnswer             the node's answer contradicts its specification or itself
 │   ├── CursorMoved           another writer advanced or rewound the chain first
@@ -31,6 +33,18 @@ class Fatal(ChainworkdError):
 
 class RpcUnavailable(Transient):
     """No usable answer from the endpoint."""
+
+
+class RpcTimedOut(RpcUnavailable):
+    """No answer from the endpoint within the deadline of one request."""
+
+
+class RpcLimited(RpcUnavailable):
+    """The endpoint asks for fewer requests; `retry_s` is how long it wants to be left alone, if it said."""
+
+    def __init__(self, message: str, retry_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_s = retry_s
 
 
 class RpcRefused(Transient):

@@ -39,6 +39,13 @@ class Metrics:
         self._paused = self._gauge("backfill_paused", "1 while backfill waits for room on the disk", chain)
         self._malformed = self._counter("logs_malformed", "Logs whose data is not what their topic promises", chain)
         self._restarts = self._counter("service_restarts", "Services started again", ("service", "error"))
+        of = (*chain, "endpoint")
+        # Counters, not a histogram: these are on the hot path of backfill, and a histogram costs ten times as much.
+        self._rpc_answers = self._counter("endpoint_answers", "Answered requests to a node", of)
+        self._rpc_s = self._counter("endpoint_answer_seconds", "Time that answered requests took, added up", of)
+        self._rpc_errors = self._counter("endpoint_errors", "Requests without a result, by kind", (*of, "error"))
+        self._rpc_window = self._gauge("endpoint_window", "Requests that may be under way at once", of)
+        self._rpc_out = self._gauge("endpoint_out", "1 while an endpoint is left alone", of)
         self._requests = self._counter("api_requests", "Answered HTTP requests", ("route", "status"))
         self._request_s = self._histogram("api_request_duration_seconds", "Time to answer", ("route",))
 
@@ -127,6 +134,10 @@ class ChainMetrics:
         """Count a log that promises an event and does not hold one."""
         self._m._malformed.labels(self._chain).inc()
 
+    def endpoint(self, name: str) -> "EndpointMetrics":
+        """Return the view that one endpoint reports to; `name` is its host, never its URL."""
+        return EndpointMetrics(self._m, self._chain, name)
+
     def fetched(self, seconds: float) -> None:
         """Note how long a fetch took."""
         self._m._fetch_s.labels(self._chain).observe(seconds)
@@ -134,3 +145,32 @@ class ChainMetrics:
     def fetch_failed(self, error: Exception) -> None:
         """Count a failed fetch."""
         self._m._fetch_errors.labels(self._chain, type(error).__name__).inc()
+
+
+class EndpointMetrics:
+    """The metrics of one endpoint of a chain (EndpointMeter). Children are looked up once: this is the hot path."""
+
+    def __init__(self, metrics: Metrics, chain: str, name: str) -> None:
+        self._labels = (chain, name)
+        self._errors = metrics._rpc_errors
+        self._answers = metrics._rpc_answers.labels(chain, name)
+        self._seconds = metrics._rpc_s.labels(chain, name)
+        self._window = metrics._rpc_window.labels(chain, name)
+        self._out = metrics._rpc_out.labels(chain, name)
+
+    def answered(self, seconds: float) -> None:
+        """Note an answered request."""
+        self._answers.inc()
+        self._seconds.inc(seconds)
+
+    def failed(self, kind: str) -> None:
+        """Count a request that brought no result; `kind` is one of few words."""
+        self._errors.labels(*self._labels, kind).inc()
+
+    def window(self, width: int) -> None:
+        """Show how many requests may be under way at once."""
+        self._window.set(width)
+
+    def out(self, is_out: bool) -> None:
+        """Show whether the endpoint is left alone."""
+        self._out.set(is_out)

@@ -3,7 +3,8 @@
 Sources, weakest first: `config/base.toml`; `config/<profile>.toml` (option --profile or CHAINWORKD_PROFILE); the file
 named by --config or CHAINWORKD_CONFIG; files in $CREDENTIALS_DIRECTORY (systemd LoadCredential), named like the
 variables in lower case; the environment, nested names joined by two underscores (CHAINWORKD_DATABASE__URL).
-CHAINWORKD_RPC_URL (and CHAINWORKD_WS_URL) alone make one chain. Every fault is reported, in one line.
+CHAINWORKD_RPC_URL (and CHAINWORKD_WS_URL) alone make one chain; several URLs are separated by commas. Every fault is
+reported, in one line.
 """
 
 import os
@@ -14,7 +15,17 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -41,6 +52,11 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 def _http_url(value: str) -> str:
     return _url(value, ("http", "https"))
+
+
+def _several(value: Any) -> Any:
+    """Split a variable's text: several URLs are separated by commas, which may also stand within one."""
+    return re.split(r"\s*,\s*(?=[a-z]+://)", value.strip()) if isinstance(value, str) and value.strip() else value or ()
 
 
 def _ws_url(value: str) -> str:
@@ -169,15 +185,24 @@ class ChainDefaults(Part):
     retain_blocks: Annotated[int, Field(ge=0), AfterValidator(_retained)] = 0
 
 
+FallbackUrls = Annotated[tuple[Annotated[str, AfterValidator(_http_url)], ...], BeforeValidator(_several)]
+
+
 class ChainSettings(ChainDefaults):
     """One chain to follow. `chain_id` 0 means whatever the node says at the first start."""
 
     chain_id: Annotated[int, Field(ge=0, lt=2**63)] = 0
     http: Annotated[str, AfterValidator(_http_url)] = ""
+    fallback_http: FallbackUrls = ()
     ws: Annotated[str, AfterValidator(_ws_url)] = ""
     watched: tuple[HexAddress, ...] = ()
     vaults: tuple[HexAddress, ...] = ()
     token_overrides: str = ""
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The URLs of all nodes, the preferred first."""
+        return tuple(dict.fromkeys(filter(None, (self.http, *self.fallback_http))))
 
 
 class Settings(BaseSettings):
@@ -327,6 +352,10 @@ def _shortcuts(env: Mapping[str, str], merged: Mapping[str, Any]) -> dict[str, A
     if env.get(PREFIX + "CHAIN_ID"):
         wanted["chain_id"] = env[PREFIX + "CHAIN_ID"]
     found: dict[str, Any] = {key: value for key, value in wanted.items() if value}
+    if found.get("http"):
+        found["http"], *further = _several(found["http"])
+        if further:  # one URL alone leaves the fallbacks that another source names
+            found["fallback_http"] = further
     if env.get(PREFIX + "BACKFILL"):
         found["backfill"] = [part for part in env[PREFIX + "BACKFILL"].split(",") if part.strip()]
     if not found:
@@ -371,6 +400,14 @@ class _Environment(EnvSettingsSource):
     @override
     def _load_env_vars(self) -> Mapping[str, str | None]:
         return self._env
+
+    @override
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """Read JSON; what is none is left to the setting's own check, which names the setting in its fault."""
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
 
 
 def _unknown_variables(env: Mapping[str, str]) -> list[str]:

@@ -15,14 +15,15 @@ from tqdm import tqdm
 
 from core.errors import BadAnswer, BadConfig, Transient
 from core.metrics import Metrics
-from core.rpc.client import RpcClient
+from core.rpc.memory import EndpointMemory
 from core.rpc.source import finalized
 from core.settings import ChainSettings, Settings
+from core.store.endpoints import PgLearned
 from core.store.lease import PgLeases
 from core.store.migrate import migrate
 from core.store.pool import open_pool
 from core.types import BlockRange, joined
-from daemon.chains import Chain, bulk, introduced
+from daemon.chains import Chain, bulk, endpoints, introduced
 from daemon.commands import say
 from daemon.run import existing_database
 from daemon.schema import MIGRATIONS
@@ -99,16 +100,16 @@ def _chosen(settings: Settings, asked: str) -> tuple[str, ChainSettings]:
 
 @asynccontextmanager
 async def _job(settings: Settings, name: str, of: ChainSettings, first: int, last: int | None) -> AsyncIterator[Job]:
-    if not of.http:
-        raise BadConfig(f"chains.{name}.http: no URL of a node; set it, or CHAINWORKD_RPC_URL")
+    metrics = Metrics()
+    nodes = endpoints(name, of, metrics)
     async with existing_database(settings, start=True) as url:
         await migrate(url, MIGRATIONS)
         size = settings.database.indexer_connections
         async with (
             open_pool(url, role="chainworkd_indexer", size=size) as pool,
-            RpcClient(of.http, deadline_s=of.deadline_s) as client,
+            nodes as client,
         ):
-            chain = await introduced(name, of, client, pool, Metrics())
+            chain = await introduced(name, of, client, pool, metrics)
             settled = await _settled(chain)
             if first > (settled if last is None else last):
                 raise BadConfig(f"--from {first}: above the last block, {settled if last is None else last}")
@@ -116,7 +117,12 @@ async def _job(settings: Settings, name: str, of: ChainSettings, first: int, las
                 raise BadConfig(f"--to {last}: the node calls blocks up to {settled} finalized; `run` follows the rest")
             wanted = BlockRange(first, settled if last is None else last)
             await _begin(chain, wanted)
-            yield Job(chain, bulk(chain), wanted, settled)
+            memory = EndpointMemory(client, PgLearned(pool, chain.id), name=name)
+            await memory.recall()
+            async with asyncio.TaskGroup() as group:
+                remembering = group.create_task(memory.run(), name="endpoint memory")
+                yield Job(chain, bulk(chain), wanted, settled)
+                remembering.cancel()
 
 
 async def _begin(chain: Chain, wanted: BlockRange) -> None:

@@ -15,11 +15,14 @@ from core.rpc import ws
 from core.rpc.caller import RpcCaller
 from core.rpc.client import RpcClient
 from core.rpc.finality import RpcFinality
-from core.rpc.logs import RpcLogs
-from core.rpc.source import EventAnswers, RpcSource, chain_id, finalized
+from core.rpc.logs import EventAnswers, RpcLogs
+from core.rpc.memory import EndpointMemory
+from core.rpc.pool import RpcPool
+from core.rpc.source import RpcSource, chain_id, finalized
 from core.service import Service, supervise
 from core.settings import ChainSettings, token_overrides
 from core.store.derived import Derived
+from core.store.endpoints import PgLearned
 from core.store.finality import PgFinality
 from core.store.lease import PgLeases
 from core.store.pg import PgStore
@@ -59,7 +62,7 @@ class Chain:
     name: str
     id: int
     settings: ChainSettings
-    client: RpcClient
+    client: RpcPool
     source: MeteredSource
     answers: RpcSource
     store: MeteredStore
@@ -81,7 +84,10 @@ class Disk:
 
 
 class ChainServices:
-    """Connects to one chain's node, checks its identity, then supervises what `build` makes (a Service)."""
+    """Connects to one chain's nodes, checks their identity, then supervises what `build` makes (a Service).
+
+    `sticky`: stay with the node that answers until it fails; for what follows the head.
+    """
 
     def __init__(
         self,
@@ -93,6 +99,7 @@ class ChainServices:
         *,
         prepare: Prepare | None = None,
         on_start: Callable[[], Awaitable[None]] | None = None,
+        sticky: bool = False,
     ) -> None:
         self.name = f"chain.{name}"
         self._chain_name = name
@@ -102,27 +109,40 @@ class ChainServices:
         self._build = build
         self._prepare = prepare
         self._on_start = on_start
+        self._sticky = sticky
 
     async def run(self) -> None:
         """Run for ever; raises WrongChain when node, settings and database disagree about the chain."""
-        if not self._settings.http:
-            raise BadConfig(f"chains.{self._chain_name}.http: no URL of a node; set it, or CHAINWORKD_RPC_URL")
-        async with RpcClient(self._settings.http, deadline_s=self._settings.deadline_s) as client:
+        async with endpoints(self._chain_name, self._settings, self._metrics, sticky=self._sticky) as client:
             chain = await introduced(self._chain_name, self._settings, client, self._pool, self._metrics)
             log.info("following", extra={"chain": chain.name, "chain_id": chain.id, "node": client.host})
             if self._prepare is not None:
                 await self._prepare(chain)
-            services = self._build(chain)
+            memory = EndpointMemory(client, PgLearned(self._pool, chain.id), name=chain.name)
+            await memory.recall()
+            services = [*self._build(chain), memory]
             if self._on_start is not None:
                 await self._on_start()
             await supervise(services, self._metrics)
 
 
-async def introduced(name: str, of: ChainSettings, client: RpcClient, pool: Pool, metrics: Metrics) -> Chain:
-    """Ask the node which chain it serves, and hold it against settings and database. Raises WrongChain, BadConfig."""
-    found = await chain_id(client)
-    if of.chain_id not in (0, found):
-        raise WrongChain(f"chains.{name}: {client.host} serves chain {found}, configured is {of.chain_id}")
+def endpoints(name: str, of: ChainSettings, metrics: Metrics, *, sticky: bool = False) -> RpcPool:
+    """Return a chain's nodes, not yet connected. Raises BadConfig if there is none.
+
+    `sticky`: stay with the node that answers until it fails; for what follows the head.
+    """
+    if not of.endpoints:
+        raise BadConfig(f"chains.{name}.http: no URL of a node; set it, or CHAINWORKD_RPC_URL")
+    clients = [RpcClient(url, deadline_s=of.deadline_s) for url in of.endpoints]
+    return RpcPool(clients, chain_id=of.chain_id, sticky=sticky, meter=metrics.for_chain(name).endpoint)
+
+
+async def introduced(name: str, of: ChainSettings, client: RpcPool, pool: Pool, metrics: Metrics) -> Chain:
+    """Ask the nodes which chain they serve, and hold it against settings and database. Raises WrongChain, BadConfig."""
+    try:
+        found = await chain_id(client)
+    except WrongChain as error:
+        raise WrongChain(f"chains.{name}: {error}") from None
     meter, watched = metrics.for_chain(name), watched_of(of)
     derived = _tables(of, meter)
     events = of.mode == "events"
@@ -131,6 +151,7 @@ async def introduced(name: str, of: ChainSettings, client: RpcClient, pool: Pool
     genesis = await RpcSource(client, found).ref_at(0)
     genesis_hash = None if genesis is None else genesis.hash
     await store.register(name, genesis_hash)
+    client.expect(found, genesis_hash)
     await declare(pool, found, name, watched, events_only=events)
     source = RpcSource(client, found, genesis_hash=genesis_hash, batch_blocks=of.batch_blocks)
     return Chain(

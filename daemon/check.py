@@ -96,22 +96,34 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
 
 async def _chain(name: str, chain: ChainSettings) -> AsyncIterator[Finding]:
     what = f"chains.{name}"
-    if not chain.http:
+    if not chain.endpoints:
         yield Finding("fail", f"{what}.http", "no URL of a node")
         return
-    async with RpcClient(chain.http, deadline_s=chain.deadline_s, attempts=2) as client:
-        try:
-            found = await chain_id(client)
-        except ChainworkdError as error:
-            yield Finding("fail", f"{what}.http", str(error))
-            return
-        right = chain.chain_id in (0, found)
-        expected = "" if right else f", configured is {chain.chain_id}"
-        yield Finding("ok" if right else "fail", f"{what}.http", f"{client.host} serves chain {found}{expected}")
-        for aspect, probe in PROBES.items():
-            yield await _guarded(aspect, probe, what, client, found)
-    if chain.ws:
-        yield await _socket(what, chain.ws, found)
+    expected = chain.chain_id
+    for number, url in enumerate(chain.endpoints):
+        async with RpcClient(url, deadline_s=chain.deadline_s) as client:
+            found, finding = await _identity(what, client, expected, fallback=number > 0)
+            yield finding
+            if found is None:
+                continue
+            expected = expected or found  # of all further ones, as the daemon holds it
+            which = f"{what}#{number + 1}" if number else what
+            for aspect, probe in PROBES.items():
+                yield await _guarded(aspect, probe, which, client, found)
+    if chain.ws and expected:
+        yield await _socket(what, chain.ws, expected)
+
+
+async def _identity(what: str, client: RpcClient, expected: int, *, fallback: bool) -> tuple[int | None, Finding]:
+    """Return which chain an endpoint serves, None if it cannot say, and what to think of it."""
+    what = f"{what}.fallback_http" if fallback else f"{what}.http"
+    try:
+        found = await chain_id(client)
+    except ChainworkdError as error:
+        return None, Finding("warn" if fallback else "fail", what, str(error))
+    right = expected in (0, found)
+    wanted = "" if right else f", configured is {expected}"
+    return found, Finding("ok" if right else "fail", what, f"{client.host} serves chain {found}{wanted}")
 
 
 async def _guarded(name: str, probe: Probe, what: str, client: RpcClient, found: int) -> Finding:

@@ -93,7 +93,9 @@ async def services_of(
                 backfill_services, disk=Disk(await free_space(url), int(settings.database.min_free_gb * GB))
             )
         chains = [
-            ChainServices(name, chain, pool, metrics, build, prepare=prepare, on_start=systemd.ready)
+            ChainServices(
+                name, chain, pool, metrics, build, prepare=prepare, on_start=systemd.ready, sticky=role == "indexer"
+            )
             for name, chain in settings.chains.items()
         ]
         readiness = readiness_of(settings, pool)

@@ -184,7 +184,7 @@ class Anvil:
             await asyncio.sleep(POLL_S)
 
     async def _check(self, *, fresh: bool) -> None:
-        async with RpcClient(self.http_url, deadline_s=5.0, attempts=1) as rpc:
+        async with RpcClient(self.http_url, deadline_s=5.0) as rpc:
             # Otherwise each request becomes a line in a file that nobody can see.
             await rpc.call("anvil_setLoggingEnabled", False)
             chain_id = int(await rpc.call("eth_chainId"), 16)

@@ -1,6 +1,6 @@
 """The hot path of events mode: headers and logs to rows, as indexer/hotpath.py does it for whole blocks. Pure.
 
-Answers are of eth_getBlockByNumber without transactions, and of one eth_getLogs over the same blocks for the watched
+Answers are of eth_getBlockByNumber without transactions, and of eth_getLogs over the same blocks for the watched
 contracts. A log must lie in one of these blocks, at the transaction that it names, in ascending order.
 """
 
@@ -34,7 +34,7 @@ class EventPath(HotPath):
     """Encodes the headers of blocks and the events of some contracts."""
 
     def encode(self, raw_blocks: Sequence[bytes], raw_rest: Sequence[bytes]) -> Piece:
-        """Return the rows of consecutive blocks from their headers and, in `raw_rest`, the answer of eth_getLogs.
+        """Return the rows of consecutive blocks from their headers and, in `raw_rest`, answers of eth_getLogs.
 
         Raises Unusual, and BadAnswer for a header that breaks the format.
         """
@@ -42,7 +42,7 @@ class EventPath(HotPath):
         self._events = self._table(EventTransactionTable.columns)
         try:
             headers = [_headers.decode(raw) for raw in raw_blocks]
-            logs = _logs.decode(raw_rest[0])
+            logs = [log for raw in raw_rest for log in _logs.decode(raw)]
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Unusual(str(error)) from None
         by_block = {number: list(found) for number, found in groupby(logs, key=attrgetter("block_number"))}

@@ -12,7 +12,8 @@ from eth_abi.exceptions import DecodingError
 
 from core.errors import RpcRefused
 from core.hex import from_hex, to_hex, to_quantity
-from core.rpc.client import RpcClient
+from core.rpc.client import Rpc
+from core.rpc.refusals import ELSEWHERE, classify
 from core.types import BlockRef
 
 MULTICALL3: Final = bytes.fromhex("ca11bde05977b3631167028862be2a173976ca11")
@@ -31,9 +32,9 @@ class Caller(Protocol):
 
 
 class RpcCaller:
-    """Calls through one endpoint (Caller)."""
+    """Calls through a chain's endpoints (Caller)."""
 
-    def __init__(self, client: RpcClient) -> None:
+    def __init__(self, client: Rpc) -> None:
         self._client = client
         self._multicall: bool | None = None
 
@@ -72,5 +73,13 @@ class RpcCaller:
     async def _singly(self, targets: Sequence[Target], at: BlockRef) -> list[bytes | None]:
         block = to_quantity(at.number)
         calls = [("eth_call", ({"to": to_hex(to), "data": to_hex(data)}, block)) for to, data in targets]
-        answers = await self._client.batch_each(calls)
-        return [None if isinstance(a, RpcRefused) else from_hex(msgspec.json.decode(a, type=str)) for a in answers]
+        return [_returned(answer) for answer in await self._client.batch_each(calls)]
+
+
+def _returned(answer: msgspec.Raw | RpcRefused) -> bytes | None:
+    """Return what a call returned, None if it reverted. Raises RpcRefused where the node, not the contract, says no."""
+    if not isinstance(answer, RpcRefused):
+        return from_hex(msgspec.json.decode(answer, type=str))
+    if classify(answer).kind in ELSEWHERE:
+        raise answer  # a node without the state of that block knows nothing of the contract
+    return None

@@ -1,19 +1,20 @@
-"""JSON-RPC 2.0 over HTTP, singly and in batches, with deadlines and a bounded retry around one request.
+"""JSON-RPC 2.0 over HTTP, singly and in batches, with deadlines: one endpoint, asked once.
 
 Specification: JSON-RPC 2.0 (jsonrpc.org/specification). Results stay undecoded (`msgspec.Raw`) until their reader
-knows what they should be.
+knows what they should be. Asking again, and asking another endpoint, is the pool's (core/rpc/pool.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import aiohttp
 import msgspec
-import tenacity
 
-from core.errors import BadAnswer, RpcRefused, RpcUnavailable
+from core.errors import BadAnswer, RpcLimited, RpcRefused, RpcTimedOut, RpcUnavailable
+from core.rpc.limits import BatchSize, LogSpan
+from core.rpc.refusals import retry_s
 
 JSON: Final = "application/json"
 MAX_BODY_BYTES: Final = 256 * 1024 * 1024  # 50 full mainnet blocks with receipts are about 60 MB
@@ -22,6 +23,61 @@ RETRY_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError)  # msgspec lets text that is not UTF-8 through as it came
 
 Call = tuple[str, Sequence[object]]
+T = TypeVar("T")
+
+
+class Sizes:
+    """What one endpoint takes, as far as it is known: kept by whoever asks it."""
+
+    def __init__(
+        self, *, batch_calls: int | None = None, log_blocks: int | None = None, block_receipts: bool | None = None
+    ) -> None:
+        self.batch = BatchSize(batch_calls)
+        self.logs = LogSpan(log_blocks)
+        self.block_receipts = block_receipts  # whether it has eth_getBlockReceipts; None: it has not been asked
+
+
+class Rpc(Protocol):
+    """Who answers JSON-RPC: one endpoint, or a pool of them."""
+
+    @property
+    def host(self) -> str:
+        """The answering party's name, without anything secret, for logs and errors."""
+        ...
+
+    async def call(self, method: str, *params: object) -> Any:
+        """Return the decoded result of one call. Raises RpcRefused, RpcUnavailable or BadAnswer."""
+        ...
+
+    async def raw(self, method: str, *params: object) -> msgspec.Raw:
+        """Return the undecoded result of one call. Raises as `call`."""
+        ...
+
+    async def batch(self, calls: Sequence[Call]) -> list[msgspec.Raw]:
+        """Return the results of `calls` in order, all from one endpoint. Raises RpcRefused for the first refused."""
+        ...
+
+    async def batch_each(self, calls: Sequence[Call]) -> list[msgspec.Raw | RpcRefused]:
+        """Return the results of `calls` in their order, all from one endpoint, with the refusals among them."""
+        ...
+
+    async def answer(self, ask: "Callable[[Seat], Awaitable[T]]", *, oldest: int | None = None) -> T:
+        """Return what `ask` makes of one endpoint, which it may ask several times.
+
+        A pool calls it with another endpoint if it raises BadAnswer, RpcUnavailable, or a refusal that is the
+        endpoint's (`core.rpc.refusals.ELSEWHERE`). `oldest` is the lowest block it needs: endpoints known to have
+        pruned it are asked last.
+        """
+        ...
+
+
+class Seat(Rpc, Protocol):
+    """One endpoint, while it is asked."""
+
+    @property
+    def sizes(self) -> Sizes:
+        """What it takes at once; whoever learns more notes it there."""
+        ...
 
 
 class _ErrorObject(msgspec.Struct):
@@ -65,15 +121,14 @@ def scrubbed(text: str, url: str) -> str:
 class RpcClient:
     """One HTTP endpoint. Use as an async context manager; it owns its connections.
 
-    `deadline_s` bounds one attempt, `attempts` how often an unavailable endpoint is asked before RpcUnavailable.
-    Refusals (RpcRefused) are answers and are not retried here.
+    `deadline_s` bounds one request. Nothing is asked twice here (see core/rpc/pool.py).
     """
 
-    def __init__(self, url: str, *, deadline_s: float = 20.0, attempts: int = 4, connections: int = 8) -> None:
+    def __init__(self, url: str, *, deadline_s: float = 20.0, connections: int = 64) -> None:
         self.url = url
         self.host = redacted(url)
+        self.sizes = Sizes()
         self._timeout = aiohttp.ClientTimeout(total=deadline_s, sock_connect=min(deadline_s, 5.0))
-        self._attempts = attempts
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
 
@@ -109,6 +164,11 @@ class RpcClient:
         except UNREADABLE as error:
             raise BadAnswer(f"{self.host}: {method}: not a JSON-RPC reply: {error}") from error
         return self._result(method, reply)
+
+    async def answer(self, ask: Callable[[Seat], Awaitable[T]], *, oldest: int | None = None) -> T:
+        """Return what `ask` makes of this endpoint."""
+        del oldest
+        return await ask(self)
 
     async def batch(self, calls: Sequence[Call]) -> list[msgspec.Raw]:
         """Return the undecoded results of `calls`, in their order, from one HTTP request.
@@ -158,23 +218,14 @@ class RpcClient:
         return reply.result
 
     async def _post(self, body: bytes) -> bytes:
-        async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(RpcUnavailable),
-            stop=tenacity.stop_after_attempt(self._attempts),
-            wait=tenacity.wait_random_exponential(multiplier=0.1, max=5.0),
-            reraise=True,
-        ):
-            with attempt:
-                return await self._post_once(body)
-        raise AssertionError("unreachable: AsyncRetrying re-raises")
-
-    async def _post_once(self, body: bytes) -> bytes:
         if self._session is None:
             raise RpcUnavailable(f"{self.host}: client is closed")
         try:
             async with self._session.post(self.url, data=body) as response:
-                return self._checked(response.status, await self._body(response))
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                return self._checked(response, await self._body(response))
+        except TimeoutError as error:
+            raise RpcTimedOut(f"{self.host}: {type(error).__name__}: {self._plain(error)}") from None
+        except (aiohttp.ClientError, OSError) as error:
             # Not "from error": the library's text may hold the full URL, and tracebacks are logged.
             raise RpcUnavailable(f"{self.host}: {type(error).__name__}: {self._plain(error)}") from None
 
@@ -191,10 +242,14 @@ class RpcClient:
                 raise BadAnswer(f"{self.host}: answer of more than {MAX_BODY_BYTES} bytes")
         return bytes(body)
 
-    def _checked(self, status: int, data: bytes) -> bytes:
-        if status in RETRY_STATUS:
+    def _checked(self, response: aiohttp.ClientResponse, data: bytes) -> bytes:
+        status = response.status
+        if status == 429:
+            said = f"HTTP {status}: {self._excerpt(data)}"
+            raise RpcLimited(f"{self.host}: {said}", _seconds(response.headers.get("retry-after")) or retry_s(said))
+        if status in RETRY_STATUS and not (status == 500 and _is_refusal(data)):
             raise RpcUnavailable(f"{self.host}: HTTP {status}: {self._excerpt(data)}")
-        # Some nodes send JSON-RPC errors with 4xx; those are answers. Anything else is not this protocol.
+        # Some nodes send JSON-RPC errors with 4xx and 500; those are answers. Anything else is not this protocol.
         if status >= 400 and data[:64].lstrip()[:1] not in (b"{", b"["):
             raise RpcRefused(self.host, "request", -status, f"HTTP {status}: {self._excerpt(data)}")
         return data
@@ -206,3 +261,18 @@ class RpcClient:
         """Return the error's text unless it holds a URL, keys included, as some of aiohttp's do."""
         text = str(error)
         return scrubbed(text, self.url) if "://" not in text else "no answer"
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Read a Retry-After header in seconds (RFC 9110, 10.2.3); its form with a date is left alone."""
+    text = (retry_after or "").strip()
+    return int(text) * 1.0 if text.isascii() and text.isdigit() else None
+
+
+def _is_refusal(data: bytes) -> bool:
+    """Whether a body is a JSON-RPC error (MegaETH's proxy sends "backend response too large" with HTTP 500)."""
+    try:
+        replies = _replies.decode(data) if data[:64].lstrip()[:1] == b"[" else [_reply.decode(data)]
+        return bool(replies) and all(reply.error is not None for reply in replies)
+    except UNREADABLE:
+        return False

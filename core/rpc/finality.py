@@ -8,7 +8,7 @@ import msgspec
 from core.errors import BadAnswer, RpcRefused
 from core.hex import to_quantity
 from core.rpc import wire
-from core.rpc.client import RpcClient
+from core.rpc.client import Rpc
 from core.types import BlockRef, Finality, Head
 
 # geth's -39001 "finalized block not found", "unknown block", "invalid block tag"; not: rate limits, time-outs.
@@ -19,7 +19,7 @@ _INVALID_PARAMS: Final = -32602
 class RpcFinality:
     """Asks one endpoint (FinalitySource). Depths count blocks below the head; 0 is never, not at once."""
 
-    def __init__(self, client: RpcClient, *, safe_depth: int = 0, finalized_depth: int = 0) -> None:
+    def __init__(self, client: Rpc, *, safe_depth: int = 0, finalized_depth: int = 0) -> None:
         self._client = client
         self._depths = {"safe": safe_depth, "finalized": finalized_depth}
         self._tagged: set[str] = set()

@@ -1,132 +1,136 @@
-"""A chain as one JSON-RPC endpoint tells it (ChainSource)."""
+"""A chain as JSON-RPC endpoints tell it (ChainSource)."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
 
+from core.clock import Clock, SystemClock
 from core.errors import BadAnswer, RpcRefused, RpcUnavailable, WrongChain
-from core.hex import from_quantity, to_hex, to_quantity
+from core.hex import from_quantity, to_quantity
 from core.rpc import wire
-from core.rpc.client import Call, RpcClient
+from core.rpc.client import Call, Rpc, Seat
+from core.rpc.refusals import Kind, classify
 from core.types import Block, BlockRange, BlockRef, Head
 
 BATCH_BLOCKS: Final = 10  # blocks with receipts a request; larger batches made anvil slower (reference figures, A)
 BATCH_RECEIPTS: Final = 100
+ASK_AGAIN: Final = 3  # times, for a block that came null or contradicts itself
+ASK_AGAIN_S: Final = 0.2
+
+Answers = tuple[Sequence[bytes], Sequence[bytes]]
 
 
 class RpcSource:
-    """Blocks from one endpoint, which must say that it serves `chain_id` and, if known, start at `genesis_hash`."""
+    """Blocks from a chain that must say that it is `chain_id` and, if known, start at `genesis_hash`.
+
+    A block that is null although the endpoint has later ones, or whose receipts are null or of another block, is asked
+    for again a few times, then of another endpoint, if there is one; then it is a BadAnswer.
+    """
 
     def __init__(
-        self, client: RpcClient, chain_id: int, *, genesis_hash: bytes | None = None, batch_blocks: int = BATCH_BLOCKS
+        self,
+        client: Rpc,
+        chain_id: int,
+        *,
+        genesis_hash: bytes | None = None,
+        batch_blocks: int = BATCH_BLOCKS,
+        clock: Clock | None = None,
     ) -> None:
         self._client = client
         self._chain_id = chain_id
         self._genesis_hash = genesis_hash
         self._batch_blocks = batch_blocks
-        self._block_receipts = True
+        self._clock = clock or SystemClock()
+        self._probing = asyncio.Lock()
 
     async def verify(self) -> None:
         """Raise WrongChain unless the node still serves the configured chain."""
-        found = await chain_id(self._client)
-        if found != self._chain_id:
-            raise WrongChain(f"{self._client.host}: chain id is {found}, expected {self._chain_id}")
-        genesis = await self.ref_at(0) if self._genesis_hash is not None else None
-        if genesis is not None and genesis.hash != self._genesis_hash:
-            raise WrongChain(f"{self._client.host}: the chain now starts at {genesis}: it has been replaced")
+        await self._client.answer(self._verify)
 
     async def head(self) -> Head:
         """Return the newest block the node has."""
-        found = wire.head(await self._client.raw("eth_getBlockByNumber", "latest", False))
-        if found is None:
-            raise BadAnswer(f"{self._client.host}: latest block is null")
-        return found
+        return await self._client.answer(_head)
 
     async def ref_at(self, number: int) -> BlockRef | None:
         """Return the canonical block at `number`, or None if the node has none there."""
-        found = wire.ref(await self._client.raw("eth_getBlockByNumber", to_quantity(number), False))
-        if found is not None and found.number != number:
-            raise BadAnswer(f"{self._client.host}: asked for block {number}, got {found.number}")
-        return found
+        return await self._client.answer(partial(_ref_at, number), oldest=number)
 
     async def blocks(self, wanted: BlockRange) -> tuple[Block, ...]:
         """Return the blocks of `wanted` that the node has, in order, with receipts."""
         found: list[Block] = []
         for part in _parts(wanted, self._batch_blocks):
-            blocks = await self._part(part)
+            blocks = await self._client.answer(partial(self._part, part), oldest=part.first)
             found += blocks
             if len(blocks) < len(part):
                 break
         return tuple(found)
 
-    async def answers(self, wanted: BlockRange) -> tuple[Sequence[bytes], Sequence[bytes]]:
+    async def answers(self, wanted: BlockRange) -> Answers:
         """Return the undecoded blocks of `wanted`, ascending, and the receipts of each, from one request if it can."""
-        return await self._answers(range(wanted.first, wanted.last + 1))
+        numbers = range(wanted.first, wanted.last + 1)
+        return await self._client.answer(partial(self._answers, numbers), oldest=wanted.first)
 
-    async def _part(self, part: BlockRange) -> list[Block]:
+    async def _verify(self, seat: Seat) -> None:
+        found = await chain_id(seat)
+        if found != self._chain_id:
+            raise WrongChain(f"{seat.host}: chain id is {found}, expected {self._chain_id}")
+        genesis = await _ref_at(0, seat) if self._genesis_hash is not None else None
+        if genesis is not None and genesis.hash != self._genesis_hash:
+            raise WrongChain(f"{seat.host}: the chain now starts at {genesis}: it has been replaced")
+
+    async def _part(self, part: BlockRange, seat: Seat) -> list[Block]:
         numbers = range(part.first, part.last + 1)
-        raw_blocks, raw_receipts = await self._answers(numbers)
-        found = []
+        raw_blocks, raw_receipts = await self._answers(numbers, seat)
+        found: list[Block] = []
         for number, raw, receipts in zip(numbers, raw_blocks, raw_receipts, strict=True):
-            block = wire.block(raw, receipts)
+            block = await self._block(number, raw, receipts, seat)
             if block is None:
                 break
-            if block.number != number:
-                raise BadAnswer(f"{self._client.host}: asked for block {number}, got {block.number}")
             found.append(block)
         return found
 
-    async def _answers(self, numbers: range) -> tuple[Sequence[bytes], Sequence[bytes]]:
-        if self._block_receipts:
+    async def _block(self, number: int, raw: bytes, receipts: bytes, seat: Seat) -> Block | None:
+        """Return the block, asked for again while it is missing or wrong; None where the endpoint's chain ends."""
+        for _ in range(ASK_AGAIN):
             try:
-                return await self._with_block_receipts(numbers)
+                block = _read(number, raw, receipts, seat.host)
+            except BadAnswer:
+                block = None
+            if block is not None or (_is_null(raw) and (await _head(seat)).ref.number < number):
+                return block
+            await self._clock.sleep(ASK_AGAIN_S)
+            (raw,), (receipts,) = await self._answers(range(number, number + 1), seat)
+        block = _read(number, raw, receipts, seat.host)
+        if block is None and (await _head(seat)).ref.number >= number:
+            raise BadAnswer(f"{seat.host}: block {number} is null, although later ones are not")
+        return block
+
+    async def _answers(self, numbers: range, seat: Seat) -> Answers:
+        if await self._has_block_receipts(numbers[0], seat):
+            try:
+                return await _with_block_receipts(numbers, seat)
             except RpcRefused as error:
-                if not error.unsupported or error.method != "eth_getBlockReceipts":
+                if not _unsupported(error) or error.method != "eth_getBlockReceipts":
                     raise
-                self._block_receipts = False
-        return await self._with_single_receipts(numbers)
+                seat.sizes.block_receipts = False  # a balancer's other nodes may be older
+        return await _with_single_receipts(numbers, seat)
 
-    async def _with_block_receipts(self, numbers: range) -> tuple[Sequence[bytes], Sequence[bytes]]:
-        calls: list[Call] = [("eth_getBlockByNumber", (to_quantity(n), True)) for n in numbers]
-        calls += [("eth_getBlockReceipts", (to_quantity(n),)) for n in numbers]
-        answers = await self._client.batch(calls)
-        return answers[: len(numbers)], answers[len(numbers) :]
+    async def _has_block_receipts(self, number: int, seat: Seat) -> bool:
+        """Whether the endpoint knows eth_getBlockReceipts; asked once, on its own.
 
-    async def _with_single_receipts(self, numbers: range) -> tuple[Sequence[bytes], Sequence[bytes]]:
-        blocks = await self._client.batch([("eth_getBlockByNumber", (to_quantity(n), True)) for n in numbers])
-        receipts = []
-        for raw in blocks:
-            answers: list[msgspec.Raw] = []
-            for hashes in _chunks(wire.transaction_hashes(raw), BATCH_RECEIPTS):
-                answers += await self._client.batch([("eth_getTransactionReceipt", (h,)) for h in hashes])
-            receipts.append(wire.receipts_from_single(answers))
-        return blocks, receipts
-
-
-class EventAnswers:
-    """Headers and events of some contracts, undecoded, from one endpoint."""
-
-    def __init__(self, client: RpcClient, contracts: Sequence[bytes]) -> None:
-        self._client = client
-        self._contracts = [to_hex(address) for address in contracts]
-
-    async def answers(self, wanted: BlockRange) -> tuple[Sequence[bytes], Sequence[bytes]]:
-        """Return the blocks of `wanted` without transactions, ascending, and one answer with the contracts' logs.
-
-        One request, so that one node answers for both.
+        On its own since a proxy refuses a whole batch for one method it does not pass on (MegaETH's, with HTTP 403).
         """
-        where = {
-            "address": self._contracts, "fromBlock": to_quantity(wanted.first), "toBlock": to_quantity(wanted.last),
-        }  # fmt: skip
-        numbers = range(wanted.first, wanted.last + 1)
-        calls: list[Call] = [("eth_getLogs", (where,))]
-        calls += [("eth_getBlockByNumber", (to_quantity(n), False)) for n in numbers]
-        logs, *headers = await self._client.batch(calls)
-        return headers, [logs]
+        if seat.sizes.block_receipts is None:
+            async with self._probing:
+                if seat.sizes.block_receipts is None:
+                    seat.sizes.block_receipts = await _probe(number, seat)
+        return seat.sizes.block_receipts
 
 
-async def chain_id(client: RpcClient) -> int:
+async def chain_id(client: Rpc) -> int:
     """Return what the endpoint says of itself (eth_chainId, EIP-695)."""
     found = await client.call("eth_chainId")
     if not isinstance(found, str):
@@ -134,13 +138,73 @@ async def chain_id(client: RpcClient) -> int:
     return from_quantity(found, 2**63 - 1)
 
 
-async def finalized(client: RpcClient) -> int | None:
+async def finalized(client: Rpc) -> int | None:
     """Return the height of the `finalized` block; None from a node that does not know the tag, or has none yet."""
     try:
         found = wire.head(await client.raw("eth_getBlockByNumber", "finalized", False))
     except RpcRefused:
         return None
     return None if found is None else found.ref.number
+
+
+async def _head(seat: Seat) -> Head:
+    found = wire.head(await seat.raw("eth_getBlockByNumber", "latest", False))
+    if found is None:
+        raise BadAnswer(f"{seat.host}: latest block is null")
+    return found
+
+
+async def _ref_at(number: int, seat: Seat) -> BlockRef | None:
+    found = wire.ref(await seat.raw("eth_getBlockByNumber", to_quantity(number), False))
+    if found is not None and found.number != number:
+        raise BadAnswer(f"{seat.host}: asked for block {number}, got {found.number}")
+    return found
+
+
+async def _probe(number: int, seat: Seat) -> bool:
+    try:
+        await seat.raw("eth_getBlockReceipts", to_quantity(number))
+    except RpcRefused as error:
+        if not _unsupported(error):
+            raise
+        return False
+    return True
+
+
+def _unsupported(error: RpcRefused) -> bool:
+    return classify(error).kind is Kind.UNSUPPORTED
+
+
+async def _with_block_receipts(numbers: range, seat: Seat) -> Answers:
+    calls: list[Call] = [("eth_getBlockByNumber", (to_quantity(n), True)) for n in numbers]
+    calls += [("eth_getBlockReceipts", (to_quantity(n),)) for n in numbers]
+    answers = await seat.batch(calls)
+    return answers[: len(numbers)], answers[len(numbers) :]
+
+
+async def _with_single_receipts(numbers: range, seat: Seat) -> Answers:
+    blocks = await seat.batch([("eth_getBlockByNumber", (to_quantity(n), True)) for n in numbers])
+    receipts = []
+    for raw in blocks:
+        answers: list[msgspec.Raw] = []
+        for hashes in _chunks(wire.transaction_hashes(raw), BATCH_RECEIPTS):
+            answers += await seat.batch([("eth_getTransactionReceipt", (h,)) for h in hashes])
+        receipts.append(wire.receipts_from_single(answers))
+    return blocks, receipts
+
+
+def _read(number: int, raw: bytes, receipts: bytes, host: str) -> Block | None:
+    try:
+        block = wire.block(raw, receipts)
+    except BadAnswer as error:
+        raise BadAnswer(f"{host}: {error}") from None
+    if block is not None and block.number != number:
+        raise BadAnswer(f"{host}: asked for block {number}, got {block.number}")
+    return block
+
+
+def _is_null(raw: bytes) -> bool:
+    return len(raw) == 4 and bytes(raw) == b"null"  # the length first: a block's answer may be a megabyte
 
 
 def _parts(wanted: BlockRange, size: int) -> Iterator[BlockRange]:

@@ -166,6 +166,22 @@ CREATE TABLE chain.cursor (
 
 COMMENT ON TABLE chain.cursor IS 'Last block the head writer committed; it moves by compare-and-set only.';
 
+CREATE TABLE chain.endpoint (
+    chain_id bigint NOT NULL,
+    url_hash bytea NOT NULL,
+    request_window double precision,
+    calls_per_s double precision,
+    batch_calls integer,
+    log_blocks integer,
+    block_receipts boolean,
+    learned_at timestamp with time zone NOT NULL,
+    CONSTRAINT endpoint_url_hash_check CHECK ((octet_length(url_hash) = 32))
+);
+
+COMMENT ON TABLE chain.endpoint IS 'What nodes bear, learned from how they answered: where a new process starts. Null: not known. Nothing depends on it.';
+
+COMMENT ON COLUMN chain.endpoint.url_hash IS 'SHA-256 of the URL, which may hold a key.';
+
 CREATE TABLE chain.event_transaction (
     chain_id bigint NOT NULL,
     block_number bigint NOT NULL,
@@ -463,6 +479,9 @@ ALTER TABLE ONLY chain.coverage
 ALTER TABLE ONLY chain.cursor
     ADD CONSTRAINT cursor_pkey PRIMARY KEY (chain_id);
 
+ALTER TABLE ONLY chain.endpoint
+    ADD CONSTRAINT endpoint_pkey PRIMARY KEY (chain_id, url_hash);
+
 ALTER TABLE ONLY chain.event_transaction
     ADD CONSTRAINT event_transaction_pkey PRIMARY KEY (chain_id, block_number, tx_index);
 
@@ -552,6 +571,9 @@ GRANT SELECT ON TABLE chain.coverage TO chainworkd_worker;
 
 GRANT SELECT ON TABLE chain.cursor TO chainworkd_api;
 GRANT SELECT ON TABLE chain.cursor TO chainworkd_worker;
+
+GRANT SELECT ON TABLE chain.endpoint TO chainworkd_worker;
+GRANT SELECT ON TABLE chain.endpoint TO chainworkd_api;
 
 GRANT SELECT ON TABLE chain.event_transaction TO chainworkd_worker;
 GRANT SELECT ON TABLE chain.event_transaction TO chainworkd_api;

@@ -153,7 +153,7 @@ async def test_a_lost_state_is_deployed_again(artifacts: Artifacts, tmp_path: Pa
 
 
 async def until_height(devnet: Devnet, height: int) -> None:
-    async with asyncio.timeout(60), RpcClient(devnet.http_url, attempts=1) as rpc:
+    async with asyncio.timeout(60), RpcClient(devnet.http_url) as rpc:
         while True:
             with contextlib.suppress(RpcUnavailable):
                 if await Node(rpc).height() >= height:

@@ -13,8 +13,9 @@ VAGUE = frozenset({"config", "utils", "util", "helpers", "helper", "common", "ma
 # What has neither I/O nor a clock nor chance, so that its results depend on its arguments alone.
 PURE = (
     "indexer/plan.py", "indexer/link.py", "indexer/verify.py", "indexer/decode/*.py", "core/rpc/wire.py",
-    "core/rpc/encode.py", "core/hex.py", "core/types.py", "core/store/numeric.py", "core/store/bulk.py",
-    "indexer/hotpath.py", "api/amounts.py", "api/addresses.py", "builders/*.py",
+    "core/rpc/encode.py", "core/rpc/refusals.py", "core/rpc/limits.py", "core/hex.py", "core/types.py",
+    "core/store/numeric.py", "core/store/bulk.py", "indexer/hotpath.py", "indexer/eventpath.py", "api/amounts.py",
+    "api/addresses.py", "builders/*.py",
 )  # fmt: skip
 IMPURE = frozenset({"asyncio", "aiohttp", "asyncpg", "os", "time", "random", "socket", "secrets", "core.settings"})
 

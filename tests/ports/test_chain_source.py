@@ -10,6 +10,7 @@ from aiohttp import web
 from core.chain import ChainSource
 from core.errors import BadAnswer, RpcRefused, RpcUnavailable, WrongChain
 from core.rpc.client import RpcClient
+from core.rpc.pool import RpcPool
 from core.rpc.source import RpcSource, chain_id
 from core.types import BlockRange
 from tests import make
@@ -32,14 +33,14 @@ async def url(chain: Chain) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def rpc(url: str) -> AsyncIterator[RpcSource]:
-    async with RpcClient(url, attempts=2, deadline_s=5) as client:
+    async with RpcPool([RpcClient(url, deadline_s=5)], attempts=2) as client:
         yield RpcSource(client, CHAIN_ID, genesis_hash=A[0].hash, batch_blocks=4)
 
 
 @pytest.fixture
 async def single(url: str, chain: Chain) -> AsyncIterator[RpcSource]:
     chain.block_receipts = False
-    async with RpcClient(url, attempts=2, deadline_s=5) as client:
+    async with RpcPool([RpcClient(url, deadline_s=5)], attempts=2) as client:
         yield RpcSource(client, CHAIN_ID, batch_blocks=4)
 
 
@@ -113,7 +114,7 @@ async def test_a_node_without_block_receipts_is_asked_for_each_and_only_once_fou
 ) -> None:
     for _ in range(2):
         await single.blocks(BlockRange(0, 3))
-    assert chain.asked.count("eth_getBlockReceipts") == 4
+    assert chain.asked.count("eth_getBlockReceipts") == 1
     assert chain.asked.count("eth_getTransactionReceipt") == 24
 
 
@@ -136,7 +137,7 @@ def one_log_less(method: str, result: object) -> object:
 
 
 def null_head(method: str, result: object) -> object:
-    return None
+    return result if method == "eth_chainId" else None
 
 
 def pending(method: str, result: object) -> object:
@@ -166,12 +167,51 @@ async def test_no_latest_block_is_a_bad_answer(chain: Chain, rpc: RpcSource) -> 
         await rpc.head()
 
 
-async def test_a_hole_in_a_batch_ends_it(chain: Chain, rpc: RpcSource) -> None:
-    def hole(method: str, result: object) -> object:
-        return None if isinstance(result, dict) and result.get("number") == "0x5" else result
+def null_for_the_first(times: int, asked_for: Callable[[str, object], bool]) -> Callable[[str, object], object]:
+    """A twist: the first `times` answers that `asked_for` picks are null."""
+    left = [times]
 
-    chain.twist = hole
-    assert await rpc.blocks(BlockRange(3, 12)) == tuple(A[3:5])
+    def twist(method: str, result: object) -> object:
+        if asked_for(method, result) and left[0]:
+            left[0] -= 1
+            return None
+        return result
+
+    return twist
+
+
+def block_five(method: str, result: object) -> bool:
+    return isinstance(result, dict) and result.get("number") == "0x5"
+
+
+def receipts_of_five(method: str, result: object) -> bool:
+    return "Receipt" in method and isinstance(result, list) and bool(result) and result[0]["blockNumber"] == "0x5"
+
+
+def a_receipt_of_five(method: str, result: object) -> bool:
+    return method == "eth_getTransactionReceipt" and isinstance(result, dict) and result["blockNumber"] == "0x5"
+
+
+@pytest.mark.parametrize("missing", [block_five, receipts_of_five])
+async def test_what_is_null_twice_is_asked_for_again(
+    chain: Chain, rpc: RpcSource, missing: Callable[[str, object], bool]
+) -> None:
+    chain.twist = null_for_the_first(2, missing)
+    assert await rpc.blocks(BlockRange(3, 12)) == tuple(A[3:13])
+
+
+async def test_a_receipt_that_is_null_twice_is_asked_for_again(chain: Chain, single: RpcSource) -> None:
+    chain.twist = null_for_the_first(2, a_receipt_of_five)
+    assert await single.blocks(BlockRange(3, 12)) == tuple(A[3:13])
+
+
+@pytest.mark.parametrize("missing", [block_five, receipts_of_five])
+async def test_what_stays_null_below_the_head_is_a_bad_answer(
+    chain: Chain, rpc: RpcSource, missing: Callable[[str, object], bool]
+) -> None:
+    chain.twist = null_for_the_first(1000, missing)
+    with pytest.raises(BadAnswer, match=r"block 5.*null"):
+        await rpc.blocks(BlockRange(3, 12))
 
 
 # -- transport ---------------------------------------------------------------------------------------------------------
@@ -188,8 +228,8 @@ async def test_a_busy_node_is_asked_again(chain: Chain, rpc: RpcSource, status: 
 
 
 async def test_a_node_that_stays_busy_is_unavailable(chain: Chain, rpc: RpcSource) -> None:
-    chain.responses = [response(429), response(429)]
-    with pytest.raises(RpcUnavailable, match="HTTP 429: slow down"):
+    chain.responses = [response(503), response(503)]
+    with pytest.raises(RpcUnavailable, match="HTTP 503: slow down"):
         await rpc.ref_at(0)
     assert chain.responses == []
 
@@ -209,7 +249,7 @@ async def test_a_page_instead_of_a_node_is_a_refusal_that_shows_no_key(chain: Ch
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "name.invalid", "user:{key}@127.0.0.1:1"])
 async def test_an_unreachable_node_shows_no_key(path: str, address: str) -> None:
     key = "0123456789abcdef0123"
-    async with RpcClient(f"http://{address}{path}".replace("{key}", key), attempts=1, deadline_s=3) as client:
+    async with RpcClient(f"http://{address}{path}".replace("{key}", key), deadline_s=3) as client:
         with pytest.raises(RpcUnavailable) as caught:
             await client.call("eth_chainId")
     assert key not in whole_text(caught.value)
@@ -220,13 +260,13 @@ async def test_a_silent_node_is_unavailable_after_its_deadline(chain: Chain, url
         raise asyncio.CancelledError
 
     chain.twist = never
-    async with RpcClient(url, attempts=1, deadline_s=0.2) as client:
+    async with RpcClient(url, deadline_s=0.2) as client:
         with pytest.raises(RpcUnavailable):
             await client.call("eth_chainId")
 
 
 async def test_a_closed_client_is_unavailable(url: str) -> None:
-    client = RpcClient(url, attempts=1)
+    client = RpcClient(url)
     with pytest.raises(RpcUnavailable, match="closed"):
         await client.call("eth_chainId")
 

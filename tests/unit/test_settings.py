@@ -150,3 +150,40 @@ def test_deposits_are_not_pruned() -> None:
     assert load(environ=env).chains["node"].vaults
     with pytest.raises(BadConfig, match=r"chains\.node: retain_blocks and vaults exclude each other"):
         load(environ=env | {"CHAINWORKD_CHAINS__NODE__RETAIN_BLOCKS": "1000"})
+
+
+SECOND = "https://second.example/v2/secretkey2"
+
+
+def test_a_chain_may_have_several_nodes_in_every_form(tmp_path: Path) -> None:
+    expected = (NODE, SECOND, "http://third.example")
+    text = f'[chains.node]\nhttp = "{NODE}"\nfallback_http = ["{SECOND}", "http://third.example"]\n'
+    assert settings(tmp_path, text).chains["node"].endpoints == expected
+    assert settings(tmp_path, RPC_URL=", ".join(expected)).chains["node"].endpoints == expected
+    listed = f"{SECOND},http://third.example"
+    assert settings(tmp_path, RPC_URL=NODE, CHAINS__NODE__FALLBACK_HTTP=listed).chains["node"].endpoints == expected
+    json = f'["{SECOND}","http://third.example"]'
+    assert settings(tmp_path, RPC_URL=NODE, CHAINS__NODE__FALLBACK_HTTP=json).chains["node"].endpoints == expected
+
+
+def test_further_nodes_may_be_credentials(tmp_path: Path) -> None:
+    (tmp_path / "chainworkd_rpc_url").write_text(NODE)
+    (tmp_path / "chainworkd_chains__node__fallback_http").write_text(f"{SECOND}\n")
+    found = load(environ={"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert found.chains["node"].endpoints == (NODE, SECOND)
+
+
+def test_a_comma_within_a_url_does_not_split_it(tmp_path: Path) -> None:
+    found = settings(tmp_path, RPC_URL="https://node.example/a,b")
+    assert found.chains["node"].endpoints == ("https://node.example/a,b",)
+
+
+def test_a_node_that_is_named_twice_is_asked_once(tmp_path: Path) -> None:
+    assert settings(tmp_path, RPC_URL=f"{NODE},{NODE}").chains["node"].endpoints == (NODE,)
+
+
+@pytest.mark.parametrize("wrong", ["secretkey2", f"{SECOND},ftp://secretkey3.example", '["secretkey2"', "[7]"])
+def test_a_wrong_fallback_is_named_without_its_keys(tmp_path: Path, wrong: str) -> None:
+    found = fault(tmp_path, RPC_URL=NODE, CHAINS__NODE__FALLBACK_HTTP=wrong)
+    assert "chains.node.fallback_http" in found
+    assert "secretkey" not in found
