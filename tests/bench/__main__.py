@@ -1,0 +1,67 @@
+"""`python -m tests.bench`: build the fixture, measure the product, measure its peers. docs/performance.md explains."""
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from core.errors import ChainworkdError
+from devnet.recorded.layout import read_meta
+from tests.bench import ceiling, heads, measure
+from tests.bench.fixture.cache import prepared, recipe_of
+from tests.bench.measure import Fixture, Wrong
+from tests.bench.report import Report
+
+PARTS = ("node", "full", "growth", "latency", "head")
+
+
+def main() -> int:
+    """Do what the command line asks; 1 if something that was stored is wrong, or nothing could be measured."""
+    asked = _grammar().parse_args()
+    logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stderr)
+    logging.getLogger("core").setLevel("WARNING")
+    try:
+        asyncio.run(_do(asked))
+    except (ChainworkdError, Wrong) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _grammar() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    what = top.add_subparsers(dest="what", required=True)
+    what.add_parser("fixture", help="build the recorded chain, unless it is there; FIXTURE_BLOCKS says how long")
+    own = what.add_parser("run", help="measure the product")
+    own.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
+    own.add_argument("--repeat", type=int, default=3, help="runs of the full job, of which the median counts")
+    return top
+
+
+async def _do(asked: argparse.Namespace) -> None:
+    folder = await prepared(recipe_of(os.environ))
+    fixture = Fixture(folder, read_meta(folder))
+    report = Report(fixture.meta.sha256)
+    report.line("fixture", blocks=fixture.meta.blocks, txs=fixture.meta.txs, logs=fixture.meta.logs)
+    if asked.what == "run":
+        await _run(fixture, report, asked.only.split(","), asked.repeat)
+    report.table()
+
+
+async def _run(fixture: Fixture, report: Report, only: Sequence[str], repeat: int) -> None:
+    if "node" in only:
+        await ceiling.ceiling(fixture, report)
+    if {"full", "growth", "latency"} & set(only):
+        runs = await measure.full(fixture, report, repeat=repeat)
+        if "growth" in only:
+            await measure.growth(fixture, report, runs)
+        if "latency" in only:
+            await measure.latency(fixture, report, runs)
+    if "head" in only:
+        await heads.latency(fixture, report)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
