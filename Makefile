@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DATA ?= var/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test fuzz bench check fmt schema lock contracts clean
+.PHONY: help setup demo run test fuzz bench bench-peers check fmt schema lock contracts clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ fuzz: setup ## send the API whatever its description allows and forbids: FUZZ_EX
 
 bench: setup ## measure: FIXTURE_BLOCKS traffic blocks (1,200), ONLY some of node,full,growth,latency,head
 	$(BIN)/python -m tests.bench run $(if $(ONLY),--only $(ONLY))
+
+bench-peers: setup ## measure other indexers beside it: ONLY some of etl,cryo,subsquid,ponder; needs PyPI and npm
+	$(BIN)/python -m tests.bench peers $(if $(ONLY),--only $(ONLY))
 
 check: $(VENV)/.ready ## lint, types, imports and the house's own rules
 	$(BIN)/ruff check .

@@ -12,6 +12,8 @@ from devnet.recorded.layout import read_meta
 from tests.bench import ceiling, heads, measure
 from tests.bench.fixture.cache import prepared, recipe_of
 from tests.bench.measure import Fixture, Wrong
+from tests.bench.peers.compare import PEERS, compare
+from tests.bench.peers.peer import PeerFailed
 from tests.bench.report import Report
 
 PARTS = ("node", "full", "growth", "latency", "head")
@@ -24,7 +26,7 @@ def main() -> int:
     logging.getLogger("core").setLevel("WARNING")
     try:
         asyncio.run(_do(asked))
-    except (ChainworkdError, Wrong) as error:
+    except (ChainworkdError, Wrong, PeerFailed) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
@@ -37,6 +39,9 @@ def _grammar() -> argparse.ArgumentParser:
     own = what.add_parser("run", help="measure the product")
     own.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
     own.add_argument("--repeat", type=int, default=3, help="runs of the full job, of which the median counts")
+    others = what.add_parser("peers", help="measure other indexers beside it; installs them under var/bench/peers")
+    others.add_argument("--only", default=",".join(PEERS), help=f"some of {','.join(PEERS)}")
+    others.add_argument("--repeat", type=int, default=3, help="runs of each, ours and theirs in turn")
     return top
 
 
@@ -47,6 +52,9 @@ async def _do(asked: argparse.Namespace) -> None:
     report.line("fixture", blocks=fixture.meta.blocks, txs=fixture.meta.txs, logs=fixture.meta.logs)
     if asked.what == "run":
         await _run(fixture, report, asked.only.split(","), asked.repeat)
+    if asked.what == "peers":
+        for name in asked.only.split(","):
+            await compare(fixture, report, PEERS[name], asked.repeat)
     report.table()
 
 

@@ -31,7 +31,8 @@ SQL_SUMS = """
             coalesce(sum(nonce), 0) as nonce, count(*) filter (where status = 0) as failed,
             count(contract_address) as created
         from chain.transaction where block_number between $1 and $2) t,
-        (select count(*) as transfers, count(*) filter (where standard = 20) as erc20,
+        (select count(*) as transfers, count(*) filter (where standard in (20, 721)) as announced,
+            count(*) filter (where standard = 20) as erc20,
             coalesce(sum(amount) filter (where standard = 20), 0) as amount
         from chain.token_transfer where block_number between $1 and $2) m
 """

@@ -1,6 +1,6 @@
 """What an index of a range must hold: counted from the fixture's texts, by nothing that the product decodes with."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ BATCH = "0x4a39dc06d4c0dbc64b70af90fd698a233a518aa5d07e595d983b8c0526c8f7fb"
 class Sums:
     """Counts and sums over a range of blocks; None where a tool does not say. Money is in base units.
 
-    `value`, `gas_used` and `nonce` are summed over transactions, `amount` over ERC-20 transfers. `addresses` counts
-    (transaction, address) pairs: sender, recipient, contract created, and both sides of every token movement.
+    `value`, `gas_used` and `nonce` are summed over transactions, `amount` over ERC-20 transfers. `announced` counts the
+    events Transfer(address,address,uint256), which ERC-20 and ERC-721 share; `transfers` all token movements, those of
+    ERC-1155 too. `addresses` counts (transaction, address) pairs: sender, recipient, contract created, and both sides
+    of every token movement.
     """
 
     blocks: int | None = None
@@ -33,6 +35,7 @@ class Sums:
     created: int | None = None
     logs: int | None = None
     transfers: int | None = None
+    announced: int | None = None
     erc20: int | None = None
     amount: int | None = None
     addresses: int | None = None
@@ -41,6 +44,10 @@ class Sums:
         """Return what both say and say differently: name -> (ours, theirs)."""
         pairs = {each.name: (getattr(self, each.name), getattr(other, each.name)) for each in fields(self)}
         return {name: (a, b) for name, (a, b) in pairs.items() if a is not None and b is not None and a != b}
+
+    def only(self, names: Collection[str]) -> "Sums":
+        """Return these figures alone."""
+        return Sums(**{name: value for name, value in asdict(self).items() if name in names})
 
     def shared(self, other: "Sums") -> int:
         """Return how many figures both say."""
@@ -111,6 +118,7 @@ def _of_tx(tx: _Tx, receipt: _Receipt, moved: Sequence[Movement], wanted: Sequen
         "created": receipt.contract_address is not None,
         "logs": len(receipt.logs),
         "transfers": len(moved),
+        "announced": sum(log.topics[:1] == [TRANSFER] for log in receipt.logs),
         "erc20": len(wanted),
         "amount": sum(m.amount for m in wanted),
         "addresses": len(parties - {None}),

@@ -69,7 +69,7 @@ async def once(fixture: Fixture, job: Job, span: BlockRange, *, expected: Sums, 
         idle = cpu_s(node.pid)
         outcome = await ours.backfill(job, node, server, span)
         node_cpu_s = cpu_s(node.pid) - idle
-        sums, rows = await server.sums(span), await server.rows()
+        sums, rows = (await server.sums(span)).only(job.stores), await server.rows()
     if different := sums.differences(expected):
         raise Wrong(f"{job.name} {span}: stored and expected differ: {different}")
     return Run(outcome, sums, rows, node_cpu_s)

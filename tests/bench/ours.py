@@ -4,17 +4,20 @@ import asyncio
 import json
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 from subprocess import run
-from typing import Any
+from typing import Any, get_args
 
+from core.hex import to_hex
+from core.settings import ChainDefaults
 from core.types import BlockRange
 from tests.bench.database import Server
+from tests.bench.expected import Sums
 from tests.bench.node import Served
 from tests.bench.places import BENCH, ROOT
 from tests.bench.processes import Peak, cpu_s, ended_cpu_s, watched
@@ -26,14 +29,30 @@ LOOK_S = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Work of ours that fills a range. `settings` are variables without their prefix: another mode is another job."""
+    """Work of ours that fills a range. `settings` are variables without their prefix: another mode is another job.
+
+    `stores` names the figures that the job's tables can be asked for.
+    """
 
     name: str
     settings: Mapping[str, str] = field(default_factory=dict)
+    stores: frozenset[str] = frozenset(each.name for each in fields(Sums))
 
+
+EVENTS = frozenset({"blocks", "erc20", "amount"})
 
 # What ethereum-etl and cryo are compared with: all raw logs are kept, which is not the default.
 FULL = Job(name="full", settings={"CHAINS__NODE__LOGS": "all"})
+
+
+def events(tokens: Sequence[bytes]) -> Job | None:
+    """Return the job that stores headers and the ERC-20 transfers of `tokens`; None if there is no such mode."""
+    modes = get_args(ChainDefaults.model_fields["mode"].annotation)
+    if "events" not in modes:
+        return None
+    watched = json.dumps([to_hex(token) for token in tokens])
+    settings = {"CHAINS__NODE__MODE": "events", "CHAINS__NODE__WATCHED": watched}
+    return Job(name="events", settings=settings, stores=EVENTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
