@@ -1,6 +1,7 @@
 """(d) How long a new block takes to be readable: from its announcement to the API's answer, during a backfill."""
 
 import asyncio
+import math
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 import aiohttp
 
 from core.rpc.client import RpcClient
+from core.types import BlockRange
 from tests.bench import ours
 from tests.bench.database import Server, fresh_server
 from tests.bench.measure import Fixture
@@ -25,6 +27,7 @@ PACED_SHARE = 0.25  # of the fixture; the rest is history to fill
 ENOUGH = 100  # blocks announced while backfill was at work
 MOST_ROUNDS = 5
 LOOK_S = 0.005  # resolution of a latency: the API is asked this often for the next block
+COVERED_S = 0.1  # pause between two looks at how far backfill is
 WALK_S = 600.0
 
 
@@ -70,23 +73,39 @@ async def _round(fixture: Fixture, job: Job) -> tuple[list[Seen], float]:
             settings = {"RPC_URL": node.url, "WS_URL": node.ws, "DATABASE__URL": server.url, "API__RATE_LIMIT": ""}
             settings |= job.settings
             token = await _token(Path(name), settings)
-            async with _following(Path(name), settings, server) as daemon:
+            history = BlockRange(0, head - 1)
+            async with _following(Path(name), settings, server, history) as daemon, asyncio.TaskGroup() as group:
                 api = await daemon.url()
+                filled = group.create_task(_filled(server, history), name="filled")
                 async with RpcClient(node.url) as rpc:
                     await rpc.call("recorded_setPace", PACE)
                     served = await _served(api, token, range(head + 1, fixture.meta.blocks), daemon)
                     announced = await rpc.call("recorded_announced")
-                offset = time.time() - time.monotonic()
-                ended = ours.filled_between(daemon)[1] - offset
+                # Where history is longer than the measurement, all of it was during the backfill.
+                ended = filled.result() if filled.done() else math.inf
+                filled.cancel()
     return [Seen(number, at / 1e9, served[number]) for number, at in announced if number in served], ended
 
 
 @asynccontextmanager
-async def _following(folder: Path, settings: dict[str, str], server: Server) -> AsyncIterator[Daemon]:
+async def _following(
+    folder: Path, settings: dict[str, str], server: Server, history: BlockRange
+) -> AsyncIterator[Daemon]:
     """Run the daemon, and go on once its backfill has begun: the head is then followed."""
     async with ours.running(folder, settings, BACKFILL="0..") as daemon:
-        await daemon.logged("filled")
+        async with asyncio.timeout(WALK_S):
+            while not await server.covered(history):
+                assert daemon.running, f"ended with {daemon.code}: {daemon.text()[-2000:]}"
+                await asyncio.sleep(COVERED_S)
         yield daemon
+
+
+async def _filled(server: Server, history: BlockRange) -> float:
+    """Wait until history is covered and return when that was, monotonic seconds."""
+    while True:
+        if await server.covered(history) == len(history):
+            return time.monotonic()
+        await asyncio.sleep(COVERED_S)
 
 
 async def _token(folder: Path, settings: dict[str, str]) -> str:
