@@ -34,11 +34,12 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side's run: wall from the start of its process, CPU without and of PostgreSQL, peak RSS."""
+    """One side's run: wall from the start of its process, CPU without and of PostgreSQL, peak memory."""
 
     wall_s: float
     cpu_s: float
     pg_cpu_s: float
+    peak_pss_mb: float
     peak_rss_mb: float
 
 
@@ -80,11 +81,11 @@ async def _theirs(fixture: Fixture, peer: Peer) -> tuple[Cost, Sums]:
 
 def _side(run: Run) -> Side:
     of = run.outcome
-    return Side(of.wall_s, of.cpu_s, of.pg_cpu_s, of.peak.rss / MB)
+    return Side(of.wall_s, of.cpu_s, of.pg_cpu_s, of.peak.pss / MB, of.peak.rss / MB)
 
 
 def _their_side(cost: Cost) -> Side:
-    return Side(cost.wall_s, cost.cpu_s, cost.pg_cpu_s, cost.peak.rss / MB)
+    return Side(cost.wall_s, cost.cpu_s, cost.pg_cpu_s, cost.peak.pss / MB, cost.peak.rss / MB)
 
 
 def _verdict(report: Report, peer: Peer, job: Job | None, match: Match) -> float | None:
@@ -97,9 +98,16 @@ def _verdict(report: Report, peer: Peer, job: Job | None, match: Match) -> float
         return None
     mine, theirs = _medians(match.ours), _medians(match.theirs)
     ratio = theirs["wall_s"] / mine["wall_s"]
-    report.line(f"beside-{peer.name}", job=job.name, ratio=ratio, ours=mine, theirs=theirs)
-    report.row(f"beside {peer.name}", f"{ratio:.2f} x as fast; ours: {_said(match.ours)}; {text}")
+    cpu = _cpu(theirs) / _cpu(mine)
+    report.line(f"beside-{peer.name}", job=job.name, ratio=ratio, cpu_ratio=cpu, ours=mine, theirs=theirs)
+    report.row(
+        f"beside {peer.name}", f"{ratio:.2f} x as fast, their CPU {cpu:.2f} x ours; ours: {_said(match.ours)}; {text}"
+    )
     return ratio
+
+
+def _cpu(of: Mapping[str, float]) -> float:
+    return of["cpu_s"] + of["pg_cpu_s"]
 
 
 def _medians(sides: Sequence[Side]) -> dict[str, float]:
@@ -111,5 +119,5 @@ def _said(sides: Sequence[Side]) -> str:
     of = _medians(sides)
     return (
         f"{of['wall_s']:.1f} s, CPU {of['cpu_s']:.1f} s + PostgreSQL {of['pg_cpu_s']:.1f} s,"
-        f" peak RSS {of['peak_rss_mb']:.0f} MB"
+        f" peak PSS {of['peak_pss_mb']:.0f} MB"
     )
