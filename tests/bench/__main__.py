@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -24,6 +25,8 @@ def main() -> int:
     asked = _grammar().parse_args()
     logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stderr)
     logging.getLogger("core").setLevel("WARNING")
+    # What was started is stopped, and its folders are removed, however we are asked to end.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         asyncio.run(_do(asked))
     except (ChainworkdError, Wrong, PeerFailed) as error:

@@ -23,6 +23,7 @@ from tests.bench.places import BENCH, ROOT
 from tests.bench.processes import Peak, cpu_s, ended_cpu_s, watched
 from tests.e2e.daemon import CHAINWORKD, Daemon, environment
 
+PROGRAM: tuple[Path, ...] = (CHAINWORKD,)
 JOB_S = 3_600.0
 LOOK_S = 0.05
 
@@ -82,12 +83,13 @@ async def backfill(job: Job, node: Served, server: Server, span: BlockRange) -> 
 @cache
 def has_command() -> bool:
     """Whether this version has `chainworkd backfill`; without it the daemon does the work."""
-    return run([CHAINWORKD, "backfill", "--help"], check=False, capture_output=True, cwd=ROOT).returncode == 0
+    return run([*PROGRAM, "backfill", "--help"], check=False, capture_output=True, cwd=ROOT).returncode == 0
 
 
 async def _command(folder: Path, settings: Mapping[str, str], server: Server, span: BlockRange) -> Outcome:
     env = environment(folder, **settings)
-    daemon = Daemon(folder, "backfill", "--from", str(span.first), "--to", str(span.last), "--json", env=env)
+    arguments = ("backfill", "--from", str(span.first), "--to", str(span.last), "--json")
+    daemon = Daemon(folder, *arguments, env=env, command=PROGRAM)
     ended, before, started = ended_cpu_s(), server.cpu_s(), time.monotonic()
     async with daemon, watched(daemon.pid) as peak:
         code = await daemon.ended(within_s=JOB_S)

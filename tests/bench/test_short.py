@@ -3,7 +3,9 @@
 import asyncio
 import itertools
 import json
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,11 +15,13 @@ from devnet.artifacts import Artifacts
 from devnet.recorded.folder import Recording
 from devnet.recorded.layout import BLOCKS, read_meta
 from tests.bench import ceiling, heads, measure, ours
+from tests.bench.database import Server
 from tests.bench.expected import Sums, counted
 from tests.bench.fixture.build import slices, tokens_of
 from tests.bench.fixture.cache import prepared, recipe_of
 from tests.bench.fixture.recipe import SLICES, Recipe, sizes
-from tests.bench.measure import Fixture, Wrong
+from tests.bench.measure import Fixture, Run, Wrong
+from tests.bench.node import Served
 from tests.bench.ours import Outcome
 from tests.bench.processes import Peak
 from tests.bench.report import Report, percentile
@@ -126,6 +130,46 @@ async def test_a_run_that_stored_something_else_has_no_figures(
     monkeypatch.setattr(ours, "backfill", idle)
     with pytest.raises(Wrong, match=r"'gas_used': \(0, [1-9]"):
         await measure.once(fixture, ours.FULL, fixture.whole, expected=counted(fixture.folder, fixture.whole))
+
+
+async def test_growth_is_the_ratio_of_medians_and_short_runs_are_told(
+    fixture: Fixture, report: Report, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spans: list[BlockRange] = []
+
+    async def once(_: Fixture, __: ours.Job, span: BlockRange, *, expected: Sums) -> Run:
+        spans.append(span)
+        seconds = 0.001 if len(spans) == 1 else 0.03  # the first stands out, and does not count
+        return Run(Outcome(wall_s=1, seconds=seconds, cpu_s=1, pg_cpu_s=1, peak=Peak()), expected, 1, 0.0)
+
+    monkeypatch.setattr(measure, "once", once)
+    whole = Run(Outcome(wall_s=1, seconds=0.5, cpu_s=1, pg_cpu_s=1, peak=Peak()), Sums(blocks=40, txs=1), 1, 0.0)
+    assert await measure.growth(fixture, report, [whole]) == pytest.approx(80 / 100)
+    assert len(set(spans)) == len(measure.PARTS)
+    report.table()
+    said = capsys.readouterr().out
+    assert "-20 %" in said
+    assert "FIXTURE_BLOCKS" in said
+
+
+async def test_the_backfill_command_is_run_and_its_summary_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "program"
+    said = 'echo filling; echo "{\\"seconds\\": 1.5, \\"args\\": \\"$*\\", \\"url\\": \\"$CHAINWORKD_RPC_URL\\"}"'
+    program.write_text(f"#!/bin/sh\n{said}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(ours, "PROGRAM", (program,))
+    monkeypatch.setattr(ours, "has_command", lambda: True)
+    node, server = Served("http://node", "ws://node", 1), Server("postgresql://u:p@h/d", os.getpid())
+    outcome = await ours.backfill(ours.FULL, node, server, BlockRange(3, 9))
+    assert outcome.seconds == 1.5
+    assert outcome.wall_s > 0
+    assert outcome.said["args"] == "backfill --from 3 --to 9 --json"
+    assert outcome.said["url"] == "http://node"
+    program.write_text("#!/bin/sh\necho no database >&2\nexit 1\n")
+    with pytest.raises(AssertionError, match="ended with 1: no database"):
+        await ours.backfill(ours.FULL, node, server, BlockRange(3, 9))
 
 
 async def test_the_head_is_measured(fixture: Fixture, report: Report, capsys: pytest.CaptureFixture[str]) -> None:
