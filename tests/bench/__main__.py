@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from core.errors import ChainworkdError
+from core.errors import BadConfig, ChainworkdError
 from devnet.recorded.layout import read_meta
 from tests.bench import ceiling, heads, measure
 from tests.bench.fixture.cache import prepared, recipe_of
@@ -21,7 +21,7 @@ PARTS = ("node", "full", "growth", "latency", "head")
 
 
 def main() -> int:
-    """Do what the command line asks; 1 if something that was stored is wrong, or nothing could be measured."""
+    """Do what the command line asks; 1 if what was stored is wrong or nothing could be measured, 130 if stopped."""
     asked = _grammar().parse_args()
     logging.basicConfig(level="INFO", format="%(message)s", stream=sys.stderr)
     logging.getLogger("core").setLevel("WARNING")
@@ -32,6 +32,8 @@ def main() -> int:
     except (ChainworkdError, Wrong, PeerFailed) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 
@@ -49,6 +51,8 @@ def _grammar() -> argparse.ArgumentParser:
 
 
 async def _do(asked: argparse.Namespace) -> None:
+    if unknown := _unknown(asked):
+        raise BadConfig(f"--only: no such part: {', '.join(unknown)}")
     folder = await prepared(recipe_of(os.environ))
     fixture = Fixture(folder, read_meta(folder))
     report = Report(fixture.meta.sha256)
@@ -59,6 +63,11 @@ async def _do(asked: argparse.Namespace) -> None:
         for name in asked.only.split(","):
             await compare(fixture, report, PEERS[name], asked.repeat)
     report.table()
+
+
+def _unknown(asked: argparse.Namespace) -> list[str]:
+    known = {"run": PARTS, "peers": tuple(PEERS)}.get(asked.what, ())
+    return [name for name in getattr(asked, "only", "").split(",") if name and name not in known]
 
 
 async def _run(fixture: Fixture, report: Report, only: Sequence[str], repeat: int) -> None:

@@ -1,7 +1,8 @@
 """How peers are compared, without any of them: a ratio only where both hold the same."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tests import make
 from tests.bench import measure, ours
 from tests.bench.expected import Sums, counted
 from tests.bench.measure import Fixture, Run
+from tests.bench.node import Served
 from tests.bench.ours import Job, Outcome
 from tests.bench.peers import ponder
 from tests.bench.peers.compare import PEERS, compare
@@ -57,9 +59,16 @@ def sums(fixture: Fixture) -> Sums:
     return counted(fixture.folder, fixture.whole)
 
 
+@asynccontextmanager
+async def no_node(folder: Path) -> AsyncIterator[Served]:
+    yield Served("http://nowhere", "ws://nowhere", 0)
+
+
 @pytest.fixture(autouse=True)
 def two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ours takes two seconds and is right."""
+    """Ours takes two seconds and is right; nobody asks the node."""
+    monkeypatch.setattr("tests.bench.peers.compare.recorded_node", no_node)
+    monkeypatch.setattr("tests.bench.peers.compare.BENCH", None)
 
     async def once(fixture: Fixture, job: Job, span: BlockRange, *, expected: Sums, latency_ms: int = 0) -> Run:
         return Run(Outcome(wall_s=2.0, seconds=1.5, cpu_s=1.0, pg_cpu_s=0.5, peak=PEAK), expected, 10, 0.1)
