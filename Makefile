@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DATA ?= var/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test fuzz check fmt schema lock contracts clean
+.PHONY: help setup demo run test fuzz bench bench-peers check fmt schema lock contracts clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,12 @@ test: setup ## run the tests
 
 fuzz: setup ## send the API whatever its description allows and forbids: FUZZ_EXAMPLES a path
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} $(BIN)/python -m pytest tests/api/test_fuzz.py --timeout 3000
+
+bench: setup ## measure: FIXTURE_BLOCKS traffic blocks (1,200), ONLY some of node,full,growth,latency,head
+	$(BIN)/python -m tests.bench run $(if $(ONLY),--only $(ONLY))
+
+bench-peers: setup ## measure other indexers beside it: ONLY some of etl,cryo,subsquid,ponder; needs PyPI and npm
+	$(BIN)/python -m tests.bench peers $(if $(ONLY),--only $(ONLY))
 
 check: $(VENV)/.ready ## lint, types, imports and the house's own rules
 	$(BIN)/ruff check .

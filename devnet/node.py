@@ -60,7 +60,7 @@ class Node:
         nonces = dict(zip(senders, await self._nonces(senders), strict=True))
         calls: list[tuple[str, Sequence[object]]] = []
         for draft in drafts:
-            calls.append(("eth_sendTransaction", [_transaction(draft, nonces[draft.sender])]))
+            calls.append(("eth_sendTransaction", [transaction(draft, nonces[draft.sender])]))
             nonces[draft.sender] += 1
         try:
             return [_bytes(msgspec.json.decode(answer)) for answer in await self._rpc.batch(calls)]
@@ -119,7 +119,8 @@ class Node:
         return [int(msgspec.json.decode(answer), 16) for answer in answers]
 
 
-def _transaction(draft: Draft, nonce: int) -> dict[str, object]:
+def transaction(draft: Draft, nonce: int) -> dict[str, object]:
+    """Return the parameter of eth_sendTransaction."""
     fields: dict[str, object] = {
         "from": _hex(draft.sender),
         "nonce": hex(nonce),

@@ -2,9 +2,14 @@
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from core.rpc.encode import encode_block, encode_receipts
 from core.types import Block, BlockRef, Head, Log, Receipt, Tx
+from devnet.recorded.recorder import Recorder
 
 GENESIS_TIME = 1_700_000_000
 BLOCK_TIME = 12
@@ -115,3 +120,14 @@ def ref(number: int = 0, fork: object = "a") -> BlockRef:
 def head(number: int = 0, fork: object = "a", parent: bytes = NOWHERE) -> Head:
     """Return an announcement of a block that stands alone."""
     return Head(ref(number, fork), parent, GENESIS_TIME + BLOCK_TIME * number)
+
+
+def record(
+    folder: Path, blocks: Sequence[Block], *, chain_id: int = 7, calls: dict[str, str | None] | None = None
+) -> Path:
+    """Return `folder` with these blocks, from genesis upwards, as a recorded chain."""
+    with Recorder(folder, chain_id=chain_id) as recorder:
+        for each in blocks:
+            recorder.add(msgspec.json.encode(encode_block(each)), msgspec.json.encode(encode_receipts(each)))
+        recorder.finish(calls=calls)
+    return folder

@@ -1,8 +1,9 @@
-"""ChainSource: one suite for RpcSource against a scripted node and for the node of the simulation."""
+"""ChainSource: one suite for RpcSource, against a scripted node and a recorded one, and for the simulation's node."""
 
 import asyncio
 import traceback
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -13,7 +14,11 @@ from core.rpc.client import RpcClient
 from core.rpc.pool import RpcPool
 from core.rpc.source import RpcSource, chain_id
 from core.types import BlockRange
+from devnet.recorded.folder import Recording
+from devnet.recorded.node import RecordedNode
+from devnet.recorded.node import serving as recorded_serving
 from tests import make
+from tests.make import record
 from tests.ports.node import CHAIN_ID, Chain, serving
 from tests.sim.world import Node, World
 
@@ -45,6 +50,16 @@ async def single(url: str, chain: Chain) -> AsyncIterator[RpcSource]:
 
 
 @pytest.fixture
+async def recorded(tmp_path: Path) -> AsyncIterator[RpcSource]:
+    recording = Recording(record(tmp_path, A))
+    async with (
+        recorded_serving(RecordedNode(recording)) as port,
+        RpcClient(f"http://127.0.0.1:{port}", attempts=1, deadline_s=5) as client,
+    ):
+        yield RpcSource(client, CHAIN_ID, genesis_hash=A[0].hash, batch_blocks=4)
+
+
+@pytest.fixture
 async def simulated() -> ChainSource:
     world = World(0, settled=None)
     world.stormy = False
@@ -52,7 +67,7 @@ async def simulated() -> ChainSource:
     return Node(world, part=4)
 
 
-@pytest.fixture(params=["rpc", "single", "simulated"])
+@pytest.fixture(params=["rpc", "single", "recorded", "simulated"])
 def source(request: pytest.FixtureRequest) -> ChainSource:
     """A source of chain A, of every kind in turn."""
     made: ChainSource = request.getfixturevalue(request.param)

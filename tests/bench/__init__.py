@@ -1,0 +1,1 @@
+"""What the program is measured with: `python -m tests.bench --help`, docs/performance.md."""
