@@ -38,14 +38,14 @@ async def url(chain: Chain) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def rpc(url: str) -> AsyncIterator[RpcSource]:
-    async with RpcPool([RpcClient(url, deadline_s=5)], attempts=2) as client:
+    async with RpcPool([RpcClient(url, deadline_s=5)]) as client:
         yield RpcSource(client, CHAIN_ID, genesis_hash=A[0].hash, batch_blocks=4)
 
 
 @pytest.fixture
 async def single(url: str, chain: Chain) -> AsyncIterator[RpcSource]:
     chain.block_receipts = False
-    async with RpcPool([RpcClient(url, deadline_s=5)], attempts=2) as client:
+    async with RpcPool([RpcClient(url, deadline_s=5)]) as client:
         yield RpcSource(client, CHAIN_ID, batch_blocks=4)
 
 
@@ -54,7 +54,7 @@ async def recorded(tmp_path: Path) -> AsyncIterator[RpcSource]:
     recording = Recording(record(tmp_path, A))
     async with (
         recorded_serving(RecordedNode(recording)) as port,
-        RpcClient(f"http://127.0.0.1:{port}", attempts=1, deadline_s=5) as client,
+        RpcClient(f"http://127.0.0.1:{port}", deadline_s=5) as client,
     ):
         yield RpcSource(client, CHAIN_ID, genesis_hash=A[0].hash, batch_blocks=4)
 

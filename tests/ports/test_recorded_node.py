@@ -81,7 +81,7 @@ async def test_latency_is_waited_for_by_all_at_once(recording: Recording) -> Non
 
 async def test_beyond_the_limit_is_429(recording: Recording) -> None:
     node = RecordedNode(recording, Behaviour(limit_rps=2))
-    async with serving(node) as port, RpcClient(f"http://127.0.0.1:{port}", attempts=1) as client:
+    async with serving(node) as port, RpcClient(f"http://127.0.0.1:{port}") as client:
         with pytest.raises(RpcUnavailable, match="HTTP 429"):
             for _ in range(10):
                 await client.call("eth_chainId")
