@@ -11,6 +11,7 @@ from pathlib import Path
 import uvloop
 
 from core.errors import BadConfig
+from devnet.recorded.answers import FINALIZED_BLOCKS
 from devnet.recorded.folder import Recording
 from devnet.recorded.node import Behaviour, RecordedNode, serving
 
@@ -20,6 +21,7 @@ def _arguments() -> argparse.Namespace:
     grammar.add_argument("folder", type=Path, help="folder of a recorded chain")
     grammar.add_argument("--port", type=int, default=0, help="loopback port; 0, the default, takes a free one")
     grammar.add_argument("--head", type=int, help="newest block shown at the start; the last one if not given")
+    grammar.add_argument("--finalized", type=int, default=FINALIZED_BLOCKS, metavar="DEPTH", help="below the head")
     grammar.add_argument("--pace", type=float, default=0.0, metavar="BLOCKS_PER_S", help="how fast the head advances")
     grammar.add_argument("--latency-ms", type=float, default=0.0, help="what passes before each answer")
     grammar.add_argument("--limit-rps", type=float, default=0.0, help="HTTP requests a second before 429; 0: no limit")
@@ -29,7 +31,11 @@ def _arguments() -> argparse.Namespace:
 async def _serve(asked: argparse.Namespace) -> None:
     recording = Recording(asked.folder)
     behaviour = Behaviour(
-        head=asked.head, pace=asked.pace, latency_s=asked.latency_ms / 1000, limit_rps=asked.limit_rps
+        head=asked.head,
+        finalized=asked.finalized,
+        pace=asked.pace,
+        latency_s=asked.latency_ms / 1000,
+        limit_rps=asked.limit_rps,
     )
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):

@@ -30,11 +30,15 @@ _topics: Final = msgspec.json.Decoder(_Topics)
 
 
 class Answers:
-    """What the node says while `head` is the newest block it shows. Raises Refused, and nothing else, for bad calls."""
+    """What the node says while `head` is the newest block it shows. Raises Refused, and nothing else, for bad calls.
 
-    def __init__(self, recording: Recording, head: int | None = None) -> None:
+    `finalized` is how many blocks below the head that tag names.
+    """
+
+    def __init__(self, recording: Recording, head: int | None = None, *, finalized: int = FINALIZED_BLOCKS) -> None:
         tip = recording.tip
         self._recording = recording
+        self._finalized = finalized
         self.head = tip if head is None else head
         if not 0 <= self.head <= tip:
             raise ValueError(f"head: expected 0..{tip}, found {head}")
@@ -80,9 +84,9 @@ class Answers:
             case "earliest":
                 return 0
             case "safe":
-                found = self.head - SAFE_BLOCKS
+                found = self.head - min(SAFE_BLOCKS, self._finalized)
             case "finalized":
-                found = self.head - FINALIZED_BLOCKS
+                found = self.head - self._finalized
             case {"blockHash": str(digest)}:
                 return self._hashed(digest)
             case {"blockNumber": str(inner)}:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from devnet.recorded.answers import Answers, Pieces
+from devnet.recorded.answers import FINALIZED_BLOCKS, Answers, Pieces
 from devnet.recorded.filters import INVALID, Refused
 from devnet.recorded.folder import Recording
 from devnet.recorded.http import Connection
@@ -21,10 +21,11 @@ class Behaviour:
 
     `head` is the newest block shown at the start, None for the recording's last; `pace` how many blocks a second it
     then advances; `latency_s` passes before each answer, of all connections at the same time; requests beyond
-    `limit_rps` a second are answered 429.
+    `limit_rps` a second are answered 429; `finalized` is how many blocks below the head that tag names.
     """
 
     head: int | None = None
+    finalized: int = FINALIZED_BLOCKS
     pace: float = 0.0
     latency_s: float = 0.0
     limit_rps: float = 0.0
@@ -35,7 +36,7 @@ class RecordedNode:
 
     def __init__(self, recording: Recording, behaviour: Behaviour | None = None) -> None:
         behaviour = behaviour or Behaviour()
-        self._answers = Answers(recording, behaviour.head)
+        self._answers = Answers(recording, behaviour.head, finalized=behaviour.finalized)
         self._tip = recording.tip
         self.latency_s = behaviour.latency_s
         self._limit_rps = behaviour.limit_rps

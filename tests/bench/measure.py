@@ -11,7 +11,7 @@ from tests.bench.database import fresh_server
 from tests.bench.expected import Sums, counted
 from tests.bench.fixture.build import slices
 from tests.bench.fixture.recipe import SLICES
-from tests.bench.node import recorded_node
+from tests.bench.node import SETTLED, recorded_node
 from tests.bench.ours import Job, Outcome
 from tests.bench.processes import cpu_s
 from tests.bench.report import MB, Report, middle
@@ -66,7 +66,7 @@ class Run:
 async def once(fixture: Fixture, job: Job, span: BlockRange, *, expected: Sums, latency_ms: int = 0) -> Run:
     """Run `job` over a range into a fresh database, and hold what it stored against `expected`. Raises Wrong."""
     options = ["--latency-ms", str(latency_ms)] if latency_ms else []
-    async with fresh_server() as server, recorded_node(fixture.folder, *options) as node:
+    async with fresh_server() as server, recorded_node(fixture.folder, *SETTLED, *options) as node:
         idle = cpu_s(node.pid)
         outcome = await ours.backfill(job, node, server, span)
         node_cpu_s = cpu_s(node.pid) - idle

@@ -12,6 +12,7 @@ from pathlib import Path
 from devnet.anvil import LEASH
 
 START_S = 60.0
+SETTLED = ("--finalized", "0")  # the whole recording is history, which `chainworkd backfill` fills
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,14 +38,14 @@ async def url(chain: Chain) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def rpc(url: str) -> AsyncIterator[RpcSource]:
-    async with RpcPool([RpcClient(url, deadline_s=5)]) as client:
+    async with RpcPool([RpcClient(url, deadline_s=5)], attempts=2) as client:
         yield RpcSource(client, CHAIN_ID, genesis_hash=A[0].hash, batch_blocks=4)
 
 
 @pytest.fixture
 async def single(url: str, chain: Chain) -> AsyncIterator[RpcSource]:
     chain.block_receipts = False
-    async with RpcPool([RpcClient(url, deadline_s=5)]) as client:
+    async with RpcPool([RpcClient(url, deadline_s=5)], attempts=2) as client:
         yield RpcSource(client, CHAIN_ID, batch_blocks=4)
 
 

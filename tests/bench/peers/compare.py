@@ -10,7 +10,7 @@ from tests.bench import measure, ours
 from tests.bench.expected import Sums, counted
 from tests.bench.fixture.build import tokens_of
 from tests.bench.measure import Fixture, Run
-from tests.bench.node import recorded_node
+from tests.bench.node import SETTLED, recorded_node
 from tests.bench.ours import EVENTS, FULL, Job
 from tests.bench.peers.cryo import Cryo
 from tests.bench.peers.etl import EthereumEtl
@@ -74,7 +74,7 @@ def _expected(fixture: Fixture, peer: Peer) -> Sums:
 
 async def _theirs(fixture: Fixture, peer: Peer) -> tuple[Cost, Sums]:
     with tempfile.TemporaryDirectory(prefix=f"{peer.name}-", dir=BENCH) as name:
-        async with recorded_node(fixture.folder) as node:
+        async with recorded_node(fixture.folder, *SETTLED) as node:
             work = Work(node=node, span=fixture.whole, folder=Path(name), meta=fixture.meta)
             return await peer.run(HOMES / peer.name, work)
 
