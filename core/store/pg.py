@@ -95,6 +95,7 @@ SQL_UNCOVER_TOP: Final = """
 # the hash's seed because the two-key form takes integers only, and there are chain ids above 2^31 (Palm: 11297108109).
 SQL_FILL_LOCK: Final = "select pg_advisory_xact_lock_shared(hashtextextended('chain.rewind', $1))"
 SQL_REWIND_LOCK: Final = "select pg_advisory_xact_lock(hashtextextended('chain.rewind', $1))"
+SQL_SEAM_LOCK: Final = "select pg_advisory_xact_lock(hashtextextended('chain.seam ' || $2::bigint, $1))"
 SQL_ANY_STORED: Final = """
     select exists (select from chain.block where chain_id = $1 and number between $2 and $3)
 """
@@ -243,6 +244,7 @@ class PgStore:
                 await conn.execute(SQL_FILL_LOCK, self._chain)
                 await self._check_hole(conn, first, last, anchored=anchored)
                 new = await write(conn)
+                await self._check_seams(conn, first, last)
                 if await conn.execute(SQL_EXTEND_DOWN, self._chain, first.number, last.number) != "UPDATE 1":
                     await conn.execute(SQL_COVER, self._chain, first.number, last.number)
         except CursorMoved as error:
@@ -382,6 +384,17 @@ class PgStore:
         await self._check_below(conn, first)
         if await conn.fetchval(SQL_ANY_STORED, self._chain, first.number, last.number):
             raise SeamBroken(f"blocks of {first.number}..{last.number} are stored already")
+
+    async def _check_seams(self, conn: Connection, first: Block, last: Block) -> None:
+        """Look at the neighbours again, one filler at a time: chunks that are written at once do not see each other.
+
+        Each seam is locked until the end of the transaction, the lower one first, so whoever comes second sees the
+        other's blocks.
+        """
+        await conn.execute(SQL_SEAM_LOCK, self._chain, first.number)
+        await conn.execute(SQL_SEAM_LOCK, self._chain, last.number + 1)
+        await self._check_above(conn, last, anchored=False)
+        await self._check_below(conn, first)
 
     async def _check_below_cursor(self, conn: Connection, tip: BlockRef) -> None:
         """Above the cursor is the head writer's ground; no rewind runs meanwhile, so the cursor can only rise."""
