@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 MB: Final = 1 << 20
 ANSWER_BYTES: Final = 1 * MB  # of one request: larger bodies were slower to read (docs/performance.md)
-CHUNK_BYTES: Final = 24 * MB  # of the answers that one transaction stores
+CHUNK_BYTES: Final = 16 * MB  # of the answers that one transaction stores
 FIRST_GUESS: Final = 100_000.0  # bytes a block, until one was seen
 FEWEST, MOST = 4, 64  # requests in flight
 INFLATED: Final = 2.0  # a request that takes this much longer than the quickest waits in a queue, not on the wire
@@ -78,10 +78,14 @@ class _Work:
 
     blocks: BlockRange
     parts: Sequence[BlockRange]
-    cost: int  # bytes reserved of the budget
+    cost: int  # bytes held of the budget: expected ones of answers, then those of rows
     pieces: dict[int, Piece] = field(default_factory=dict)
     failed: Exception | None = None
     arrived: int = 0
+    cost_of_part: int = 0
+
+    def __post_init__(self) -> None:
+        self.cost_of_part = self.cost // len(self.parts)
 
 
 class Pipeline:
@@ -97,7 +101,7 @@ class Pipeline:
         chunk_blocks: int = 50,
         part_blocks: int = 20,
         writers: int = 3,
-        budget: int = 96 * MB,
+        budget: int = 160 * MB,
         clock: Clock | None = None,
     ) -> None:
         self._answers = answers
@@ -227,6 +231,7 @@ class _Run:
             work.arrived += 1
             if work.failed is None:
                 self._encode_part(work, index, blocks, receipts)
+                await self._hold(work, index)
             if work.arrived == len(work.parts):
                 self._encoded.put_nowait(work)
             progress.encoding_s += of._clock.monotonic() - started
@@ -242,6 +247,17 @@ class _Run:
             work.pieces[index] = of._hot.encode(blocks, receipts)
         except (Unusual, BadAnswer) as error:
             work.failed = error
+
+    async def _hold(self, work: _Work, index: int) -> None:
+        """Hold the rows of a part in the place of its answers."""
+        piece = work.pieces.get(index)
+        if piece is None:
+            return
+        change = piece.size - work.cost_of_part
+        async with self._moved:
+            work.cost += change
+            self._held += change
+            self._moved.notify_all()
 
     # -- store -------------------------------------------------------------------------------------------------------
 
