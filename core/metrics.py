@@ -1,6 +1,7 @@
 """Every metric this program exports, in base units. Attached by wrappers at the seams; pure code has none."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -41,6 +42,11 @@ class Metrics:
         self._restarts = self._counter("service_restarts", "Services started again", ("service", "error"))
         self._requests = self._counter("api_requests", "Answered HTTP requests", ("route", "status"))
         self._request_s = self._histogram("api_request_duration_seconds", "Time to answer", ("route",))
+        self._sockets_open = self._gauge("builder_sockets", "Open WebSockets of the builder", ("socket",))
+        self._messages = self._counter("builder_messages", "Answered messages on /v1/exchange/ws", ("outcome",))
+        self._feed_up = self._gauge("market_feed_up", "1 while the upstream of prices answers", ())
+        self._ticks = self._counter("market_ticks", "Ticks of prices passed on", ())
+        self._dropped = self._counter("market_readers_dropped", "Readers of prices that were too slow", ())
 
     def render(self) -> bytes:
         """Return the text exposition (Prometheus text format 0.0.4)."""
@@ -49,6 +55,10 @@ class Metrics:
     def for_chain(self, name: str) -> "ChainMetrics":
         """Return the view that the services of one chain report to."""
         return ChainMetrics(self, name)
+
+    def for_builder(self) -> "BuilderMetrics":
+        """Return the view that the builder's sockets report to."""
+        return BuilderMetrics(self)
 
     def restarted(self, service: str, error: Exception) -> None:
         """Count a restart of a service."""
@@ -128,3 +138,36 @@ class ChainMetrics:
     def fetch_failed(self, error: Exception) -> None:
         """Count a failed fetch."""
         self._m._fetch_errors.labels(self._chain, type(error).__name__).inc()
+
+
+class BuilderMetrics:
+    """The metrics of the builder's WebSockets and of its feed of prices."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._m = metrics
+
+    @contextmanager
+    def socket(self, name: str) -> Iterator[None]:
+        """Count a connection as open."""
+        gauge = self._m._sockets_open.labels(name)
+        gauge.inc()
+        try:
+            yield
+        finally:
+            gauge.dec()
+
+    def message(self, *, ok: bool) -> None:
+        """Count an answered message."""
+        self._m._messages.labels("ok" if ok else "error").inc()
+
+    def feed_up(self, up: bool) -> None:
+        """Show whether the upstream answers."""
+        self._m._feed_up.set(up)
+
+    def ticked(self) -> None:
+        """Count a tick."""
+        self._m._ticks.inc()
+
+    def dropped(self) -> None:
+        """Count a reader that was let go."""
+        self._m._dropped.inc()

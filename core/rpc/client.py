@@ -14,6 +14,7 @@ import msgspec
 import tenacity
 
 from core.errors import BadAnswer, RpcRefused, RpcUnavailable
+from core.rpc import wire
 
 JSON: Final = "application/json"
 MAX_BODY_BYTES: Final = 256 * 1024 * 1024  # 50 full mainnet blocks with receipts are about 60 MB
@@ -27,6 +28,7 @@ Call = tuple[str, Sequence[object]]
 class _ErrorObject(msgspec.Struct):
     code: int = 0
     message: str = ""
+    data: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Reply(msgspec.Struct):
@@ -152,7 +154,10 @@ class RpcClient:
 
     def _result(self, method: str, reply: _Reply) -> msgspec.Raw:
         if reply.error is not None:
-            raise RpcRefused(self.host, method, reply.error.code, scrubbed(reply.error.message, self.url))
+            error = reply.error
+            raise RpcRefused(
+                self.host, method, error.code, scrubbed(error.message, self.url), wire.revert_data(error.data)
+            )
         if isinstance(reply.result, msgspec.UnsetType):
             raise BadAnswer(f"{self.host}: {method}: reply has neither result nor error")
         return reply.result

@@ -14,6 +14,7 @@ VAGUE = frozenset({"config", "utils", "util", "helpers", "helper", "common", "ma
 PURE = (
     "indexer/plan.py", "indexer/link.py", "indexer/verify.py", "indexer/decode/*.py", "core/rpc/wire.py",
     "core/rpc/encode.py", "core/hex.py", "core/types.py", "api/amounts.py", "api/addresses.py", "builders/*.py",
+    "builders/*/*.py", "api/builder/fields.py", "api/builder/bodies.py", "api/builder/delegated.py",
 )  # fmt: skip
 IMPURE = frozenset({"asyncio", "aiohttp", "asyncpg", "os", "time", "random", "socket", "secrets", "core.settings"})
 

@@ -1,0 +1,112 @@
+"""Calldata back into words: what a person is about to sign, read from the bytes and not from the request."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
+
+from builders.call import selector
+from builders.ostium import layout
+from builders.ostium.actions import OpenKind
+from builders.ostium.scale import FEE, LEVERAGE, PERCENT, PRICE, USD, plain
+
+Value = str | int | bool
+Shown = Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A call of `function`: its arguments in human units (decimals as text), and all of it as one line."""
+
+    function: str
+    text: str
+    arguments: dict[str, Value]
+
+
+# Argument -> decimals; what is not listed is an index, an id, a flag or an address.
+_SCALES: Final[Mapping[str, int]] = {
+    "collateral": USD, "topUpAmount": USD, "removeAmount": USD, "amount": USD, "openPrice": PRICE, "marketPrice": PRICE,
+    "price": PRICE, "tp": PRICE, "sl": PRICE, "newTp": PRICE, "newSl": PRICE, "leverage": LEVERAGE,
+    "slippageP": PERCENT, "closePercentage": PERCENT, "builderFee": FEE,
+}  # fmt: skip
+
+
+def summary(data: bytes) -> Summary:
+    """Return what `data` asks Ostium (or USDC, for an approval) to do. Raises ValueError for any other calldata."""
+    if data[:4] == selector(layout.DELEGATED_ACTION):
+        return _delegated(data)
+    function, raw = layout.decode(data)
+    shown = {name: _shown(name, kind, raw[name]) for name, kind in function.words}
+    return Summary(function.name, _TEXTS[function.name](shown), shown)
+
+
+def _delegated(data: bytes) -> Summary:
+    try:
+        trader, inner = decode(["address", "bytes"], data[4:])
+    except DecodingError as error:
+        raise ValueError(f"delegatedAction: {error}") from None
+    of = summary(inner)
+    return Summary("delegatedAction", f"For {trader}: {of.text}", {"trader": trader, **of.arguments})
+
+
+def _shown(name: str, kind: str, value: int) -> Value:
+    if kind == "address":
+        return f"0x{value:040x}"
+    if kind == "bool":
+        return bool(value)
+    if name == "orderType":
+        return OpenKind(value).name.lower() if value < len(OpenKind) else str(value)
+    if name in _SCALES:
+        return plain(value, _SCALES[name])
+    return str(value) if kind == "uint256" else value
+
+
+def _open(of: Shown) -> str:
+    side = "long" if of["buy"] else "short"
+    parts = [
+        f"Open {side} ({of['orderType']}): pair {of['pairIndex']}, {of['collateral']} USDC at {of['leverage']}x",
+        f"price {of['openPrice']}",
+    ]
+    parts += [f"{name} {of[key]}" for key, name in (("tp", "take profit"), ("sl", "stop loss")) if of[key] != "0"]
+    if of["slippageP"] != "0":
+        parts.append(f"slippage {of['slippageP']} %")
+    if of.get("isDayTrade"):
+        parts.append("day trade")
+    if of.get("builderFee", "0") != "0":
+        parts.append(f"fee of {of['builderFee']} % to {of['builder']}")
+    return ", ".join(parts)
+
+
+def _close(of: Shown) -> str:
+    text = f"Close {of['closePercentage']} % of trade {of['index']} of pair {of['pairIndex']}"
+    return f"{text} at {of['marketPrice']}, slippage {of['slippageP']} %" if "marketPrice" in of else text
+
+
+def _edit(of: Shown) -> str:
+    ends = [
+        f"{name} {of[key] if of[key] != '0' else 'none'}" for key, name in (("tp", "take profit"), ("sl", "stop loss"))
+    ]
+    return f"Change limit order {_where(of)}: price {of['price']}, {', '.join(ends)}"
+
+
+def _where(of: Shown) -> str:
+    return f"{of['index']} of pair {of['pairIndex']}"
+
+
+_TEXTS: Final[Mapping[str, Callable[[Shown], str]]] = {
+    "openTrade": _open,
+    "closeTradeMarket": _close,
+    "cancelOpenLimitOrder": lambda of: f"Cancel limit order {_where(of)}",
+    "openTradeMarketTimeout": lambda of: f"Cancel market open {of['order']}, which timed out",
+    "closeTradeMarketTimeout": lambda of: f"Cancel market close {of['order']}, which timed out",
+    "updateOpenLimitOrder": _edit,
+    "updateTp": lambda of: f"Set take profit of trade {_where(of)} to {of['newTp']}",
+    "updateSl": lambda of: f"Set stop loss of trade {_where(of)} to {of['newSl']}",
+    "topUpCollateral": lambda of: f"Add {of['topUpAmount']} USDC to trade {_where(of)}",
+    "removeCollateral": lambda of: f"Remove {of['removeAmount']} USDC from trade {_where(of)}",
+    "setDelegate": lambda of: f"Let {of['delegate']} trade for you",
+    "removeDelegate": lambda _: "End your delegate's right to trade for you",
+    "approve": lambda of: f"Let {of['spender']} take up to {of['amount']} USDC",
+}
