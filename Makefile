@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DATA ?= var/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test fuzz check fmt schema lock contracts clean
+.PHONY: help setup demo run test fuzz bench-builder test-ostium-sdk check fmt schema lock contracts clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,7 +38,10 @@ test: setup ## run the tests
 	$(BIN)/python -m pytest
 
 fuzz: setup ## send the API whatever its description allows and forbids: FUZZ_EXAMPLES a path
-	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} $(BIN)/python -m pytest tests/api/test_fuzz.py --timeout 3000
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} $(BIN)/python -m pytest tests/api/test_fuzz.py tests/builder/test_builder_fuzz.py --timeout 3000
+
+bench-builder: $(VENV)/.ready ## measure the Ostium builder: prints JSON
+	@$(BIN)/python -m tests.bench.builder
 
 check: $(VENV)/.ready ## lint, types, imports and the house's own rules
 	$(BIN)/ruff check .

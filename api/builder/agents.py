@@ -4,9 +4,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from api.builder.answers import UnsignedTransaction
+from api.builder.answers import Address, UnsignedTransaction
 
-Address = Annotated[str, msgspec.Meta(pattern="^0x[a-fA-F0-9]{40}$")]
 Moment = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -11,7 +11,8 @@ from builders.ostium.summary import Summary
 
 SERVICE: Final = "builder-service"
 VERSION: Final = "v1"
-USDC_SYMBOL: Final = "USDC"
+
+Address = Annotated[str, msgspec.Meta(pattern="^0x[a-fA-F0-9]{40}$")]
 
 
 class UnsignedTransaction(msgspec.Struct, omit_defaults=True):
@@ -121,7 +122,7 @@ class ExchangeHealthResponse(msgspec.Struct):
 class BalanceResponse(msgspec.Struct, rename="camel"):
     """GET /v1/balance/usdc."""
 
-    address: str
+    address: Address
     symbol: str
     decimals: int
     balance: str

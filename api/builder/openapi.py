@@ -35,7 +35,8 @@ ERRORS: Final[Mapping[int, tuple[str, str]]] = {
 }
 QUOTA: Final = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 INTEGER: Final[Json] = {"schema": {"type": "integer"}}
-ID: Final[Json] = {"description": "Names the request in logs", "schema": {"type": "string", "format": "uuid"}}
+# No format: a client's own id comes back although it may be no UUID.
+ID: Final[Json] = {"description": "The request's own id, or a new UUID", "schema": {"type": "string"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,8 @@ def document() -> Json:
     components["AgentResetResponse"]["deprecated"] = True
     for name in ("ServiceHealthResponse", "ExchangeHealthResponse"):
         components[name]["properties"]["timestamp"]["format"] = "date-time"
+    for part in (found for schema in components.values() for found in schema["properties"].values() if "enum" in found):
+        part["type"] = "string"  # msgspec leaves it to the words
     paths: Json = _plain_paths()
     for (path, method), operation in OPERATIONS.items():
         paths.setdefault(path, {})[method] = _operation(operation)
@@ -197,7 +200,7 @@ def _plain_paths() -> Json:
         return {"get": {"tags": [tag], "summary": summary, "operationId": id_, "responses": responses}}
 
     described = {"description": "This description", "content": _json({"type": "object"})}
-    as_yaml = {"description": "This description", "content": {"text/yaml": {"schema": {"type": "string"}}}}
+    as_yaml = {"description": "This description", "content": {"text/yaml": {"schema": {"type": ["string", "object"]}}}}
     return {
         "/v1/health": got("getHealth", "Health", "The service answers", _answer("It does", "ServiceHealthResponse")),
         "/v1/exchange/health": got(

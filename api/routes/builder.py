@@ -88,9 +88,6 @@ class Asked:
 
     async def body(self) -> bytes:
         """Return the whole body, which is bounded. Raises BadRequest, or 413."""
-        kind = (self.header(b"content-type") or "").partition(";")[0].strip().lower()
-        if kind not in READ_AS_JSON:
-            raise BadRequest(f"content-type: expected application/json or text/plain, found {kind[:60]!r}")
         message = await self._receive()
         body: bytes = message.get("body", b"")
         while message.get("more_body"):
@@ -98,6 +95,9 @@ class Asked:
             body += message.get("body", b"")
             if len(body) > MAX_BODY_BYTES:
                 raise RefusedBy(413, f"body: at most {MAX_BODY_BYTES} bytes")
+        kind = (self.header(b"content-type") or "").partition(";")[0].strip().lower()
+        if body and kind not in READ_AS_JSON:  # clients name some type for a body that is empty, too
+            raise BadRequest(f"content-type: expected application/json or text/plain, found {kind[:60]!r}")
         return body
 
 

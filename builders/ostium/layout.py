@@ -21,12 +21,19 @@ class Layout:
     name: str
     selector: bytes
     words: tuple[tuple[str, str], ...]
+    bounds: tuple[int, ...]  # each argument is below this
+
+
+_LIMITS: Final[Mapping[str, int]] = {
+    "address": 2**160, "bool": 2, **{f"uint{bits}": 2**bits for bits in range(8, 257, 8)},
+}  # fmt: skip
 
 
 def _layout(canonical: str, names: str) -> Layout:
     name, _, types = canonical.partition("(")
     flat = [kind for kind in types.replace("(", "").replace(")", "").split(",") if kind]
-    return Layout(name, selector(canonical), tuple(zip(names.split(), flat, strict=True)))
+    words = tuple(zip(names.split(), flat, strict=True))
+    return Layout(name, selector(canonical), words, tuple(_LIMITS[kind] for kind in flat))
 
 
 _TRADE: Final = "uint256,uint192,uint192,uint192,address,uint32,uint16,uint8,bool"
@@ -67,16 +74,13 @@ LAYOUTS: Final[tuple[Layout, ...]] = (
 )  # fmt: skip
 BY_SELECTOR: Final[Mapping[bytes, Layout]] = {layout.selector: layout for layout in LAYOUTS}
 
-_LIMITS: Final[Mapping[str, int]] = {
-    "address": 2**160, "bool": 2, **{f"uint{bits}": 2**bits for bits in range(8, 257, 8)},
-}  # fmt: skip
-
 
 def encode(layout: Layout, values: Sequence[int]) -> bytes:
     """Return selector and words. Raises ValueError naming the argument that does not fit its type."""
     words = [layout.selector]
-    for (name, kind), value in zip(layout.words, values, strict=True):
-        if not 0 <= value < _LIMITS[kind]:
+    for place, (bound, value) in enumerate(zip(layout.bounds, values, strict=True)):
+        if not 0 <= value < bound:
+            name, kind = layout.words[place]
             raise ValueError(f"{layout.name}.{name}: expected {kind}, found {value}")
         words.append(value.to_bytes(WORD, "big"))
     return b"".join(words)
@@ -90,9 +94,11 @@ def decode(data: bytes) -> tuple[Layout, dict[str, int]]:
     if len(data) != 4 + WORD * len(layout.words):
         raise ValueError(f"{layout.name}: expected {len(layout.words)} words, found {len(data) - 4} bytes")
     found = {}
-    for place, (name, kind) in enumerate(layout.words):
-        value = int.from_bytes(data[4 + WORD * place : 4 + WORD * (place + 1)], "big")
-        if value >= _LIMITS[kind]:
+    at = 4
+    for (name, kind), bound in zip(layout.words, layout.bounds, strict=True):
+        value = int.from_bytes(data[at : at + WORD], "big")
+        at += WORD
+        if value >= bound:
             raise ValueError(f"{layout.name}.{name}: expected {kind}, found {value}")
         found[name] = value
     return layout, found

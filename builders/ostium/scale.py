@@ -40,8 +40,10 @@ def scaled(value: str | int | Decimal, places: int) -> int:
 
 def plain(value: int, places: int) -> str:
     """Return `value` / 10**places as text without an exponent and without zeros at the end."""
+    if value == 0:
+        return "0"
     sign, digits = ("-", str(-value)) if value < 0 else ("", str(value))
-    whole, fraction = digits[:-places].rjust(1, "0"), digits[-places:].rjust(places, "0").rstrip("0")
+    whole, fraction = digits[:-places] or "0", digits[-places:].rjust(places, "0").rstrip("0")
     return f"{sign}{whole}.{fraction}" if fraction else sign + whole
 
 
@@ -52,6 +54,8 @@ def fixed(value: int, places: int) -> str:
 
 
 def _of_text(text: str, places: int) -> int:
+    if len(text) <= MAX_DIGITS and text.isascii() and text.isdigit():
+        return int(text) * int(10**places)
     found = _NUMBER.fullmatch(text) if len(text) <= MAX_DIGITS + 2 else None
     if found is None:
         raise NotANumber(f"expected a decimal number of at most {MAX_DIGITS} digits, found {text[:40]!r}")

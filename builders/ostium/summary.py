@@ -52,14 +52,15 @@ def _delegated(data: bytes) -> Summary:
 
 
 def _shown(name: str, kind: str, value: int) -> Value:
+    places = _SCALES.get(name)
+    if places is not None:
+        return plain(value, places)
     if kind == "address":
         return f"0x{value:040x}"
     if kind == "bool":
         return bool(value)
     if name == "orderType":
         return OpenKind(value).name.lower() if value < len(OpenKind) else str(value)
-    if name in _SCALES:
-        return plain(value, _SCALES[name])
     return str(value) if kind == "uint256" else value
 
 

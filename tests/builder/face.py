@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,7 @@ from builders.call import selector
 from builders.ostium.actions import Generation
 from builders.ostium.layout import OPEN
 from core.metrics import Metrics
+from core.service import supervise
 from core.settings import Settings, load
 from daemon.builder import builder_of
 
@@ -50,7 +51,7 @@ class Face:
     group: Builder
 
     async def ask(
-        self, method: str, path: str, data: str | bytes | None = None, *, trader: str | None = TRADER, **headers: str
+        self, method: str, path: str, data: Any = None, *, trader: str | None = TRADER, **headers: str
     ) -> Reply:
         """Ask; header names are written with underscores."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -61,11 +62,11 @@ class Face:
         async with self.session.request(method, self.url + path, data=data, headers=sent) as answer:
             return Reply(answer.status, answer.headers, await answer.text())
 
-    async def post(self, path: str, body: Any, **headers: str) -> Reply:
-        return await self.ask("POST", path, json.dumps(body), **headers)
+    async def post(self, path: str, body: Any, *, trader: str | None = TRADER, **headers: str) -> Reply:
+        return await self.ask("POST", path, json.dumps(body), trader=trader, **headers)
 
-    async def get(self, path: str, **headers: str) -> Reply:
-        return await self.ask("GET", path, **headers)
+    async def get(self, path: str, *, trader: str | None = TRADER, **headers: str) -> Reply:
+        return await self.ask("GET", path, trader=trader, **headers)
 
     async def socket(self, path: str = "/v1/exchange/ws", **headers: str) -> aiohttp.ClientWebSocketResponse:
         return await self.session.ws_connect(self.url + path, headers=headers)
@@ -89,7 +90,9 @@ async def _served(settings: Settings, metrics: Metrics, bound: socket.socket) ->
         groups = [each for each in built.groups if isinstance(each, Builder)]
         app = application(groups, metrics, groups=groups, cors_origins=settings.api.cors_origins)
         server = HttpServer(app, bound, name="api", sockets=True, proxies=settings.api.trusted_proxies)
-        running = [tasks.create_task(_until_cancelled(service)) for service in (server, *built.services)]
+        running = [tasks.create_task(_until_cancelled(server.run()))]
+        if built.services:
+            running.append(tasks.create_task(_until_cancelled(supervise(built.services, metrics))))
         try:
             async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
                 yield Face(url_of(bound), session, running[0], metrics, groups[0])
@@ -98,9 +101,9 @@ async def _served(settings: Settings, metrics: Metrics, bound: socket.socket) ->
                 task.cancel()
 
 
-async def _until_cancelled(service: Any) -> None:
+async def _until_cancelled(running: Coroutine[Any, Any, None]) -> None:
     with contextlib.suppress(asyncio.CancelledError):
-        await service.run()
+        await running
 
 
 @dataclass(slots=True)
