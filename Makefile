@@ -43,6 +43,14 @@ fuzz: setup ## send the API whatever its description allows and forbids: FUZZ_EX
 bench-builder: $(VENV)/.ready ## measure the Ostium builder: prints JSON
 	@$(BIN)/python -m tests.bench.builder
 
+var/ostium-sdk/.ready:
+	$(PYTHON) -m venv var/ostium-sdk
+	var/ostium-sdk/bin/python -m pip install --quiet --disable-pip-version-check ostium-python-sdk==3.3.1
+	@touch $@
+
+test-ostium-sdk: $(VENV)/.ready var/ostium-sdk/.ready ## let the ABI of Ostium's own SDK read our calldata; it has an environment of its own
+	$(BIN)/python -m pytest tests/sdk
+
 check: $(VENV)/.ready ## lint, types, imports and the house's own rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
