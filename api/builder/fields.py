@@ -61,6 +61,9 @@ class Fields:
 
     def index(self, name: str, label: str, most: int) -> int | None:
         """Read an integer of 0..`most`; 1.0 is one, as in JSON Schema."""
+        value = self._of.get(name)
+        if type(value) is int and 0 <= value <= most:
+            return value
         value = self._given(name, label)
         if isinstance(value, Decimal) and value.is_finite() and 0 <= value <= most and value == int(value):
             value = int(value)
@@ -72,13 +75,12 @@ class Fields:
 
     def text(self, name: str, label: str, expected: str, places: int) -> int | None:
         """Read a decimal number in a string, scaled by `places`; `expected` says what it must be."""
-        value = self._given(name, label)
-        if value is None:
-            return None
-        if not isinstance(value, str):
+        value = self._of.get(name)
+        if isinstance(value, str):
+            return self._scaled(name, label, expected, value, places)
+        if self._given(name, label) is not None:
             self.fault(name, f"{label} must be {expected}")
-            return None
-        return self._scaled(name, label, expected, value, places)
+        return None
 
     def number(self, name: str, label: str, expected: str, places: int) -> int | None:
         """Read a JSON number, scaled by `places`."""

@@ -32,6 +32,8 @@ def scaled(value: str | int | Decimal, places: int) -> int:
     Text may carry a sign and zeros at the end; anything with more than 80 digits is not a number here.
     """
     if isinstance(value, str):
+        if len(value) <= MAX_DIGITS and value.isdecimal() and value.isascii():
+            return int(value) * int(10**places)
         return _of_text(value, places)
     if isinstance(value, int):
         return value * int(10**places)
@@ -54,8 +56,6 @@ def fixed(value: int, places: int) -> str:
 
 
 def _of_text(text: str, places: int) -> int:
-    if len(text) <= MAX_DIGITS and text.isascii() and text.isdigit():
-        return int(text) * int(10**places)
     found = _NUMBER.fullmatch(text) if len(text) <= MAX_DIGITS + 2 else None
     if found is None:
         raise NotANumber(f"expected a decimal number of at most {MAX_DIGITS} digits, found {text[:40]!r}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from eth_abi.abi import decode
@@ -38,7 +39,8 @@ def summary(data: bytes) -> Summary:
     if data[:4] == selector(layout.DELEGATED_ACTION):
         return _delegated(data)
     function, raw = layout.decode(data)
-    shown = {name: _shown(name, kind, raw[name]) for name, kind in function.words}
+    showers = _SHOWERS[function.selector]
+    shown = {name: show(value) for (name, value), show in zip(raw.items(), showers, strict=True)}
     return Summary(function.name, _TEXTS[function.name](shown), shown)
 
 
@@ -51,17 +53,31 @@ def _delegated(data: bytes) -> Summary:
     return Summary("delegatedAction", f"For {trader}: {of.text}", {"trader": trader, **of.arguments})
 
 
-def _shown(name: str, kind: str, value: int) -> Value:
+def _shower(name: str, kind: str) -> Callable[[int], Value]:
+    """Return what turns an argument of this name and type into what people read."""
     places = _SCALES.get(name)
     if places is not None:
-        return plain(value, places)
+        return partial(_decimal, places)
     if kind == "address":
-        return f"0x{value:040x}"
+        return "0x{:040x}".format
     if kind == "bool":
-        return bool(value)
+        return bool
     if name == "orderType":
-        return OpenKind(value).name.lower() if value < len(OpenKind) else str(value)
-    return str(value) if kind == "uint256" else value
+        return _order_type
+    return str if kind == "uint256" else int
+
+
+def _decimal(places: int, value: int) -> str:
+    return plain(value, places)
+
+
+def _order_type(value: int) -> str:
+    return OpenKind(value).name.lower() if value < len(OpenKind) else str(value)
+
+
+_SHOWERS: Final[Mapping[bytes, tuple[Callable[[int], Value], ...]]] = {
+    each.selector: tuple(_shower(name, kind) for name, kind in each.words) for each in layout.LAYOUTS
+}
 
 
 def _open(of: Shown) -> str:
