@@ -5,10 +5,16 @@ from typing import Any, Final
 Json = dict[str, Any]
 
 ADDRESS: Final = "^0x[a-fA-F0-9]{40}$"
+NUMBER: Final = r"^[+-]?[0-9]+(\.[0-9]+)?$"
+LONGEST: Final = 82  # 80 digits, a sign and a point
 
 
 def _text(description: str, **more: Any) -> Json:
     return {"type": "string", "description": description, **more}
+
+
+def _number(description: str) -> Json:
+    return _text(description, pattern=NUMBER, maxLength=LONGEST)
 
 
 def _index(description: str, most: int | None) -> Json:
@@ -33,7 +39,7 @@ def _slippage(description: str) -> Json:
 
 _PAIR: Final = _index("Index of the pair", 65_535)
 _PLACE: Final = _index("Index of the trade or order on its pair", 255)
-_PRICE: Final = _text("Price in the pair's quote, at most 18 decimals: 42500.00")
+_PRICE: Final = _number("Price in the pair's quote, at most 18 decimals: 42500.00")
 
 SCHEMAS: Final[dict[str, Json]] = {
     "OpenRequest": _object(
@@ -47,10 +53,10 @@ SCHEMAS: Final[dict[str, Json]] = {
         b={"type": "boolean", "description": "true is long, false is short"},
         t={"type": "string", "enum": ["market", "limit", "stop"], "description": "When to open"},
         p=_PRICE,
-        s=_text("Collateral in USD, at least 5, at most 6 decimals"),
-        l=_text("Leverage, at least 1, at most 2 decimals"),
-        tp=_text("Take profit; 0 leaves it to the contract: 900 % of the collateral"),
-        sl=_text("Stop loss; 0 leaves it to liquidation"),
+        s=_number("Collateral in USD, at least 5, at most 6 decimals"),
+        l=_number("Leverage, at least 1, at most 2 decimals"),
+        tp=_number("Take profit; 0 leaves it to the contract: 900 % of the collateral"),
+        sl=_number("Stop loss; 0 leaves it to liquidation"),
         d={"type": "boolean", "default": False, "description": "Additive: open as a day trade (isDayTrade)"},
     ),
     "BuilderConfig": _object(
@@ -80,12 +86,12 @@ SCHEMAS: Final[dict[str, Json]] = {
         ["a", "i"],
         "With p a limit order's price, and tp and sl if given; without p one of tp and sl of an open trade",
         a=_PAIR, i=_PLACE, p=_PRICE,
-        tp=_text("New take profit. 0: none for an order, the farthest possible for a trade (read from the chain)"),
-        sl=_text("New stop loss; 0: none"),
+        tp=_number("New take profit. 0: none for an order, the farthest possible for a trade (read from the chain)"),
+        sl=_number("New stop loss; 0: none"),
     ),
     "MarginRequest": _object(
         ["a", "i", "amount"], "Add collateral to a position, or remove it",
-        a=_PAIR, i=_PLACE, amount=_text("USD, at most 6 decimals: positive adds, negative removes"),
+        a=_PAIR, i=_PLACE, amount=_number("USD, at most 6 decimals: positive adds, negative removes"),
     ),
     "AgentVerifyModeRequest": _object(
         ["mode", "nonce", "expiresAt", "signature"], "A signed message of the legacy route",

@@ -82,9 +82,13 @@ def chain_of(vector: Any, meta: Mapping[str, Any]) -> Contracts:
     for question, fields in vector.get("requires_chain_state", {}).items():
         name = question.split(".")[-1].split("(")[0]
         told = {"leverage": "1000", **fields}
-        words = [int(told.get(word, 0)) for word in WORDS[name]]
+        words = [_word(told.get(word, 0)) for word in WORDS[name]]
         contracts.on(meta["tradingStorage"], f"{name}(address,uint16,uint8)", place, words)
     return contracts
+
+
+def _word(value: Any) -> int:
+    return int(value) if isinstance(value, bool) else int(str(value), 0)
 
 
 def action_of(decoded: Any) -> Action:
