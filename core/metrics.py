@@ -45,7 +45,7 @@ class Metrics:
         self._answered: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._sockets_open = self._gauge("builder_sockets", "Open WebSockets of the builder", ("socket",))
         self._messages = self._counter("builder_messages", "Answered messages on /v1/exchange/ws", ("outcome",))
-        self._feed_up = self._gauge("market_feed_up", "1 while the upstream of prices answers", ())
+        self._feed_up = self._gauge("market_feed_up", "1 while the upstream of prices answers", ("feed",))
         self._ticks = self._counter("market_ticks", "Ticks of prices passed on", ())
         self._dropped = self._counter("market_readers_dropped", "Readers of prices that were too slow", ())
 
@@ -168,7 +168,8 @@ class BuilderMetrics:
 
     def feed_up(self, up: bool) -> None:
         """Show whether the upstream answers."""
-        self._m._feed_up.set(up)
+        # With a label, so that a process without a feed does not export a 0 that would look like a lost one.
+        self._m._feed_up.labels("ostium").set(up)
 
     def ticked(self) -> None:
         """Count a tick."""

@@ -104,12 +104,12 @@ async def test_a_lost_upstream_is_told_once_and_connected_again() -> None:
             await received(socket, 2)
             source.status = 500
             assert await received(socket, 1) == [LOST]
-            assert metric(face, "market_feed_up") == 0.0
+            assert metric(face, 'market_feed_up{feed="ostium"}') == 0.0
             async with await face.socket("/v1/market/stream") as late:
                 assert (await received(late, 3))[2] == LOST  # told with the last known ticks
             source.status, source.body = 200, f"[{BTC.replace('65000.10', '1')}]"
             assert json.loads((await received(socket, 1))[0])["mid"] == 1
-            assert metric(face, "market_feed_up") == 1.0
+            assert metric(face, 'market_feed_up{feed="ostium"}') == 1.0
 
 
 async def test_without_a_feed_the_stream_says_so_and_ends() -> None:
