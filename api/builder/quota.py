@@ -44,7 +44,7 @@ class Left:
         }
 
 
-class Refused(TooManyRequests):
+class OverLimit(TooManyRequests):
     """The window is full; `left` says so in the headers."""
 
     def __init__(self, left: Left, rate: Rate) -> None:
@@ -65,13 +65,13 @@ class Quota:
         self._bound: dict[str, str | None] = {}
 
     async def spend(self, key: str) -> Left:
-        """Count one request. Raises Refused when the window of `key` is full."""
+        """Count one request. Raises OverLimit when the window of `key` is full."""
         admitted = await self._window.hit(self._item, key)
         stats = await self._window.get_window_stats(self._item, key)
         reset_s = max(0, math.ceil(stats.reset_time - time.time()))
         left = Left(self._rate.max_requests, stats.remaining if admitted else 0, reset_s)
         if not admitted:
-            raise Refused(left, self._rate)
+            raise OverLimit(left, self._rate)
         return left
 
     async def spend_of(self, host: str) -> Left | None:

@@ -20,8 +20,7 @@ from api.builder.exchange import ExchangeSocket
 from api.builder.market import MarketSocket
 from api.builder.quota import Quota
 from api.builder.refusals import JSON, REQUEST_ID, rendered
-from api.errors import ApiError, BadRequest, NotFound, SwitchedOff, Unavailable, UpgradeRequired
-from api.errors import Refused as RefusedBy
+from api.errors import ApiError, BadRequest, NotFound, Refused, SwitchedOff, Unavailable, UpgradeRequired
 from core.errors import Transient
 
 PREFIXES: Final = ("/v1/exchange/", "/v1/auth/", "/v1/agent/", "/v1/market/", "/v1/balance/", "/openapi")
@@ -94,7 +93,7 @@ class Asked:
             message = await self._receive()
             body += message.get("body", b"")
             if len(body) > MAX_BODY_BYTES:
-                raise RefusedBy(413, f"body: at most {MAX_BODY_BYTES} bytes")
+                raise Refused(413, f"body: at most {MAX_BODY_BYTES} bytes")
         kind = (self.header(b"content-type") or "").partition(";")[0].strip().lower()
         if body and kind not in READ_AS_JSON:  # clients name some type for a body that is empty, too
             raise BadRequest(f"content-type: expected application/json or text/plain, found {kind[:60]!r}")
@@ -177,7 +176,7 @@ class Builder(BaseRoute):
         answer = methods.get("GET" if method == "HEAD" else method)
         if answer is None:
             allowed = ", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else [])}))
-            raise RefusedBy(405, f"{method[:20]} is not allowed here, {allowed} is", {"allow": allowed})
+            raise Refused(405, f"{method[:20]} is not allowed here, {allowed} is", {"allow": allowed})
         return await answer(Asked(scope, receive))
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
