@@ -7,6 +7,7 @@ CHAINWORKD_RPC_URL (and CHAINWORKD_WS_URL) alone make one chain; several URLs ar
 reported, in one line.
 """
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -46,6 +47,7 @@ MIN_RETAINED: Final = 256  # blocks; four times what Ethereum needs to finalise 
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 HexAddress = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
+OptionalAddress = Annotated[str, Field(pattern=r"^(0x[0-9a-fA-F]{40})?$")]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -61,6 +63,17 @@ def _several(value: Any) -> Any:
 
 def _ws_url(value: str) -> str:
     return _url(value, ("ws", "wss"))
+
+
+def _feed_url(value: str) -> str:
+    return _url(value, ("http", "https", "ws", "wss"))
+
+
+def _network(value: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError:
+        raise ValueError(f"expected an address or a network like 10.0.0.0/8, found {value[:60]!r}") from None
 
 
 def _pg_url(value: str) -> str:
@@ -83,6 +96,9 @@ def _url(value: str, schemes: tuple[str, ...], *, host: bool = True) -> str:
             + (f"found one with {found[1]!r} that cannot be used" if found else "found something else")
         )
     return value
+
+
+Network = Annotated[str, AfterValidator(_network)]
 
 
 def _retained(value: int) -> int:
@@ -115,6 +131,32 @@ class ApiSettings(Part):
     public_url: Annotated[str, AfterValidator(_http_url)] = ""
     rate_limit: Annotated[str, Field(pattern=r"^([1-9][0-9]{0,6}/(second|minute|hour|day))?$")] = "600/minute"
     cors_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[Network, ...] = ()
+
+
+class BuilderSettings(Part):
+    """The Ostium builder: which contracts, which node if any, which prices, how much anybody may ask.
+
+    Empty addresses are those of the deployment that is known for `chain_id`; an empty `rpc_url` is the node of the
+    configured chain with that id. Names of the limit are the Builder Service's own.
+    """
+
+    enabled: bool = True
+    chain_id: Annotated[int, Field(gt=0, lt=2**63)] = 42_161
+    trading: OptionalAddress = ""
+    trading_storage: OptionalAddress = ""
+    usdc: OptionalAddress = ""
+    abi: Literal["auto", "v3", "v2", "v1"] = "auto"
+    rpc_url: Annotated[str, AfterValidator(_http_url)] = ""
+    deadline_s: Seconds = 5.0
+    feed_url: Annotated[str, AfterValidator(_feed_url)] = ""
+    feed_subscribe: str = ""
+    feed_poll_s: Seconds = 1.0
+    feed_silence_s: Seconds = 60.0
+    rate_limit_enabled: bool = True
+    rate_limit_max_requests: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    rate_limit_window_ms: Annotated[int, Field(ge=1_000, le=86_400_000, multiple_of=1_000)] = 60_000
+    rate_limit_whitelist: tuple[Network, ...] = ()
 
 
 class OpsSettings(Part):
@@ -220,6 +262,7 @@ class Settings(BaseSettings):
     data_dir: str = ""
     database: DatabaseSettings = DatabaseSettings()
     api: ApiSettings = ApiSettings()
+    builder: BuilderSettings = BuilderSettings()
     ops: OpsSettings = OpsSettings()
     log: LogSettings = LogSettings()
     defaults: ChainDefaults = ChainDefaults()

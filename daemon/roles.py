@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal
 
+from starlette.routing import BaseRoute
+
 from api.app import application
 from api.limits import Budget, RateLimiter
 from api.readiness import Readiness
+from api.routes.builder import Builder
 from api.routes.explorer import Explorer
 from api.routes.operations import probes, status_page
 from api.server import HttpServer, listen, url_of
@@ -21,6 +24,7 @@ from core.service import Service
 from core.settings import Settings
 from core.store.pool import Pool, open_pool
 from core.store.space import GB, free_space
+from daemon.builder import builder_of
 from daemon.chains import Build, ChainServices, Disk, backfill_services, head_services, watch_vaults
 
 log = logging.getLogger(__name__)
@@ -81,8 +85,11 @@ async def services_of(
     if role == "api":
         timeout = settings.database.statement_timeout_s
         size = settings.database.api_connections
-        async with open_pool(url, role="chainworkd_api", size=size, statement_timeout_s=timeout) as pool:
-            yield _api(settings, pool, metrics, sockets)
+        async with (
+            open_pool(url, role="chainworkd_api", size=size, statement_timeout_s=timeout) as pool,
+            builder_of(settings, metrics) as builder,
+        ):
+            yield [*_api(settings, pool, metrics, sockets, builder.groups), *builder.services]
         return
     async with open_pool(url, role="chainworkd_indexer", size=settings.database.indexer_connections) as pool:
         prepare = watch_vaults if role == "indexer" else None
@@ -103,21 +110,25 @@ async def services_of(
         yield [HttpServer(application(routes, metrics), sockets.ops, name=f"ops.{role}"), *chains]
 
 
-def _api(settings: Settings, pool: Pool, metrics: Metrics, sockets: Sockets) -> Sequence[Service]:
+def _api(
+    settings: Settings, pool: Pool, metrics: Metrics, sockets: Sockets, groups: Sequence[Builder]
+) -> Sequence[Service]:
     readiness = readiness_of(settings, pool)
     symbols: Mapping[str, str] = {name: chain.native_symbol for name, chain in settings.chains.items()}
     explorer = Explorer(
         pool, readiness, default_chain=settings.explorer_chain, native_symbols=symbols,
         public_url=settings.api.public_url, limiter=RateLimiter(Budget(settings.api.rate_limit)),
     )  # fmt: skip
-    public = explorer.routes()
+    public: list[BaseRoute] = [*groups, *explorer.routes()]
     page = status_page(pool, readiness)
     if settings.api.host in LOOPBACK:
         # A newcomer opens the API's address first. Off loopback the page stays on the operators' port.
         public = [*public, *page]
     assert sockets.api is not None, "bind gives the api role its socket"
+    face = application(public, metrics, cors_origins=settings.api.cors_origins, groups=groups)
+    proxies = settings.api.trusted_proxies
     return [
-        HttpServer(application(public, metrics, cors_origins=settings.api.cors_origins), sockets.api, name="api"),
+        HttpServer(face, sockets.api, name="api", sockets=bool(groups), proxies=proxies),
         HttpServer(application([*probes(metrics, readiness), *page], metrics), sockets.ops, name="ops.api"),
         systemd.Announcer(),
     ]

@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 
 from core.errors import BadAnswer, RpcLimited, RpcRefused, RpcTimedOut, RpcUnavailable
+from core.rpc import wire
 from core.rpc.limits import BatchSize, LogSpan
 from core.rpc.refusals import retry_s
 
@@ -83,6 +84,7 @@ class Seat(Rpc, Protocol):
 class _ErrorObject(msgspec.Struct):
     code: int = 0
     message: str = ""
+    data: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Reply(msgspec.Struct):
@@ -212,7 +214,10 @@ class RpcClient:
 
     def _result(self, method: str, reply: _Reply) -> msgspec.Raw:
         if reply.error is not None:
-            raise RpcRefused(self.host, method, reply.error.code, scrubbed(reply.error.message, self.url))
+            error = reply.error
+            raise RpcRefused(
+                self.host, method, error.code, scrubbed(error.message, self.url), wire.revert_data(error.data)
+            )
         if isinstance(reply.result, msgspec.UnsetType):
             raise BadAnswer(f"{self.host}: {method}: reply has neither result nor error")
         return reply.result

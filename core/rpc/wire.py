@@ -354,3 +354,16 @@ def _quantity_or_none(text: str | None, limit: int = U256_MAX) -> int | None:
 
 def _hex_or_none(text: str | None, size: int) -> bytes | None:
     return None if text is None else from_hex(text, size)
+
+
+def revert_data(raw: bytes) -> bytes:
+    """Return the revert data in an error object's `data`, empty if there is none; it never raises.
+
+    Most nodes put it there as hex; some behind "Reverted ", some as the field `data` of an object.
+    """
+    try:
+        found = msgspec.json.decode(raw)
+        text = found.get("data") if isinstance(found, dict) else found
+        return from_hex(text.removeprefix("Reverted ")) if isinstance(text, str) else b""
+    except (msgspec.DecodeError, UnicodeDecodeError, BadAnswer):
+        return b""
