@@ -13,6 +13,7 @@ from core.store import copy, finality, reader, tokens, vaults
 from core.store.bulk import Chunk, RowsRefused
 from core.store.derived import Derived
 from core.store.erase import erase
+from core.store.locks import SQL_REWIND_LOCK, SQL_SEAM_LOCK, SQL_SHARE_LOCK
 from core.store.pool import Connection, Pool, translated
 from core.types import Block, BlockRange, BlockRef, Head
 
@@ -90,10 +91,6 @@ SQL_UNCOVER_TOP: Final = """
     where chain_id = $1 and lower(blocks) < $2 and upper(blocks) > $2
 """
 
-# Fills share it, rewinds own it: a fill that was fetched before a rewind must see what the rewind left. The chain is
-# the hash's seed because the two-key form takes integers only, and there are chain ids above 2^31 (Palm: 11297108109).
-SQL_FILL_LOCK: Final = "select pg_advisory_xact_lock_shared(hashtextextended('chain.rewind', $1))"
-SQL_REWIND_LOCK: Final = "select pg_advisory_xact_lock(hashtextextended('chain.rewind', $1))"
 SQL_ANY_STORED: Final = """
     select exists (select from chain.block where chain_id = $1 and number between $2 and $3)
 """
@@ -223,9 +220,10 @@ class PgStore:
         await self._ensure_partitions(first.number, last.number)
         try:
             async with self._transaction() as conn:
-                await conn.execute(SQL_FILL_LOCK, self._chain)
+                await conn.execute(SQL_SHARE_LOCK, self._chain)
                 await self._check_hole(conn, first, last, anchored=anchored)
                 new = await write(conn)
+                await self._join(conn, first, last, anchored=anchored)
                 if await conn.execute(SQL_EXTEND_DOWN, self._chain, first.number, last.number) != "UPDATE 1":
                     await conn.execute(SQL_COVER, self._chain, first.number, last.number)
         except CursorMoved as error:
@@ -256,9 +254,9 @@ class PgStore:
         orphans = BlockRange(first, tip.number)
         async with self._transaction() as conn:
             await conn.execute(SQL_REWIND_LOCK, self._chain)
+            await self._check_below_cursor(conn, tip)
             if await self._hash_at(conn, tip.number) != tip.hash or await self._hash_at(conn, tip.number + 1):
                 raise SeamBroken(f"block {tip} is not the top of a stored range any more")
-            await self._check_below_cursor(conn, tip)
             below = await self._hash_at(conn, first - 1)
             await self._remove(conn, below, orphans, tip.hash, reason)
 
@@ -348,14 +346,28 @@ class PgStore:
         self._tokens.update(noted)
 
     async def _check_hole(self, conn: Connection, first: Block, last: Block, *, anchored: bool) -> None:
+        await self._check_below_cursor(conn, last.ref)
         await self._check_above(conn, last, anchored=anchored)
         await self._check_below(conn, first)
-        await self._check_below_cursor(conn, last.ref)
         if await conn.fetchval(SQL_ANY_STORED, self._chain, first.number, last.number):
             raise SeamBroken(f"blocks of {first.number}..{last.number} are stored already")
 
+    async def _join(self, conn: Connection, first: Block, last: Block, *, anchored: bool) -> None:
+        """Look at the neighbours again, now that one who writes them at the same time has to wait, or is done.
+
+        Late, so that waiting is short. Everybody locks the lower seam first.
+        """
+        for seam in (first.number, last.number + 1):
+            await conn.execute(SQL_SEAM_LOCK, self._chain, seam)
+        await self._check_above(conn, last, anchored=anchored)
+        await self._check_below(conn, first)
+
     async def _check_below_cursor(self, conn: Connection, tip: BlockRef) -> None:
-        """Above the cursor is the head writer's ground; no rewind runs meanwhile, so the cursor can only rise."""
+        """Above the cursor is the head writer's ground; no rewind runs meanwhile, so the cursor can only rise.
+
+        Asked before what lies above `tip`: the head writer takes no lock, and what it commits between two looks must
+        show itself in the second.
+        """
         cursor = await conn.fetchrow(SQL_CURSOR, self._chain)
         if cursor is None and self._headless:
             return
