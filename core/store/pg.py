@@ -314,10 +314,13 @@ class PgStore:
         for table, columns in self._columns.items():
             if records := [row for piece in chunk.pieces for row in piece.records.get(table, ())]:
                 await conn.copy_records_to_table(table, schema_name="chain", columns=columns, records=records)
-            if any(piece.copies.get(table) for piece in chunk.pieces):
-                await conn.copy_to_table(
+            if count := sum(piece.counts.get(table, 0) for piece in chunk.pieces):
+                done = await conn.copy_to_table(
                     table, schema_name="chain", columns=columns, format="binary", source=_each(chunk.stream(table))
                 )
+                # What ends too early is not always an error to COPY.
+                if done != f"COPY {count}":
+                    raise RowsRefused(f"{table}: {done}, expected {count} rows")
         return await self._note(conn, [piece.tokens for piece in chunk.pieces], chunk.upgraded(), chunk.headers[0])
 
     async def _note(

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -104,7 +105,7 @@ async def test_finality_and_vaults_wait_for_a_rewind_on_every_chain(pool: Pool, 
     noted = asyncio.Event()
 
     class Slow(PgStore):
-        async def _remove(self, conn: Connection, *given: object) -> None:  # type: ignore[override]
+        async def _remove(self, conn: Connection, *given: object) -> None:
             writes = [
                 PgFinality(pool, chain).note(Finality(A[8].ref, A[8].ref)),
                 PgVaults(pool, chain).write(make.address("vault"), [], BlockRange(0, 4), A[4].ref),
@@ -116,7 +117,7 @@ async def test_finality_and_vaults_wait_for_a_rewind_on_every_chain(pool: Pool, 
                 await asyncio.wait_for(noted.wait(), 0.3)
             await super()._remove(conn, *given)  # type: ignore[arg-type]
 
-    tasks: list[asyncio.Future[list[object]]] = []
+    tasks: list[asyncio.Future[Any]] = []
     await Slow(pool, chain).rewind(A[9].ref, A[5].ref, reason="test")
     await asyncio.gather(*tasks)
     assert await pool.fetchval("select finalized_number from chain.head where chain_id = $1", chain) is None
