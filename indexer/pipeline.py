@@ -9,7 +9,8 @@ the size of its blocks. Only blocks that a reorg cannot reach come this way: chu
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
@@ -69,7 +70,8 @@ class _Work:
 
     blocks: BlockRange
     parts: Sequence[BlockRange]
-    cost: int  # bytes reserved of the budget
+    block_bytes: float  # expected of each block
+    cost: int  # bytes of the budget: reserved, and as they are once they have come
     pieces: dict[int, Piece] = field(default_factory=dict)
     failed: Exception | None = None
     arrived: int = 0
@@ -106,7 +108,7 @@ class Pipeline:
         count = min(self._chunk_blocks, max(1, int(CHUNK_BYTES / self._block_bytes)))
         return BlockRange(max(hole.first, hole.last - count + 1), hole.last)
 
-    async def run(self, chunks: AsyncIterator[BlockRange]) -> None:
+    async def run(self, chunks: AsyncGenerator[BlockRange, None]) -> None:
         """Fill `chunks`, which do not overlap, until there are no more.
 
         A chunk that the node cannot serve is left out and does not stop the others; the first such error is raised at
@@ -125,15 +127,16 @@ class Pipeline:
             BlockRange(first, min(first + step - 1, chunk.last)) for first in range(chunk.first, chunk.last + 1, step)
         ]
 
-    def cost(self, chunk: BlockRange) -> int:
-        """Return the bytes that `chunk` will probably take."""
-        return int(self._block_bytes * len(chunk))
+    @property
+    def block_bytes(self) -> float:
+        """Bytes that the answers about one block probably take."""
+        return self._block_bytes
 
 
 class _Run:
     """One run: its queues, its budget, and the seams that were seen."""
 
-    def __init__(self, of: Pipeline, chunks: AsyncIterator[BlockRange]) -> None:
+    def __init__(self, of: Pipeline, chunks: AsyncGenerator[BlockRange, None]) -> None:
         self._of = of
         self._chunks = chunks
         self._held = 0
@@ -151,8 +154,8 @@ class _Run:
             for n in range(self._of._writers):
                 group.create_task(self._write(), name=f"bulk.write {n}")
             group.create_task(self._encode(), name="bulk.encode")
-            async with asyncio.TaskGroup() as fetching:
-                async for chunk in self._chunks:
+            async with asyncio.TaskGroup() as fetching, aclosing(self._chunks) as chunks:
+                async for chunk in chunks:
                     await self._feed(chunk, fetching)
             self._arrived.put_nowait(None)
         if self._skipped:
@@ -162,7 +165,7 @@ class _Run:
 
     async def _feed(self, chunk: BlockRange, fetching: asyncio.TaskGroup) -> None:
         of = self._of
-        work = _Work(chunk, of.parts(chunk), of.cost(chunk))
+        work = _Work(chunk, of.parts(chunk), of.block_bytes, int(of.block_bytes * len(chunk)))
         started = of._clock.monotonic()
         async with self._moved:
             # A chunk larger than the whole budget goes alone.
@@ -183,6 +186,7 @@ class _Run:
         try:
             blocks, receipts = await of._answers.answers(part)
             self._timed(of._clock.monotonic() - started)
+            self._weigh(work, part, sum(map(len, blocks)) + sum(map(len, receipts)))
         except (BadAnswer, RpcRefused) as error:
             work.failed = error
         finally:
@@ -190,6 +194,14 @@ class _Run:
             async with self._moved:
                 self._moved.notify_all()
         self._arrived.put_nowait((work, index, blocks, receipts))
+
+    def _weigh(self, work: _Work, part: BlockRange, size: int) -> None:
+        """Hold what has come instead of what was expected: the next chunk waits for as much as there really is."""
+        self._of.learn(size, len(part))
+        self._of.progress.answer_bytes += size
+        more = size - int(work.block_bytes * len(part))
+        work.cost += more
+        self._held += more
 
     def _timed(self, seconds: float) -> None:
         """Send more at once if the encoder has nothing to do and requests do not queue up at the node."""
@@ -222,12 +234,8 @@ class _Run:
             await asyncio.sleep(0)
 
     def _encode_part(self, work: _Work, index: int, blocks: Sequence[bytes], receipts: Sequence[bytes]) -> None:
-        of = self._of
-        size = sum(map(len, blocks)) + sum(map(len, receipts))
-        of.learn(size, len(work.parts[index]))
-        of.progress.answer_bytes += size
         try:
-            work.pieces[index] = of._hot.encode(blocks, receipts)
+            work.pieces[index] = self._of._hot.encode(blocks, receipts)
         except (Unusual, BadAnswer) as error:
             work.failed = error
 
@@ -282,15 +290,14 @@ class _Run:
     def _seam(self, headers: Sequence[Block]) -> None:
         """Hold a chunk against its neighbours before it is stored: two that are written at once cannot see each other.
 
-        Whichever comes second is refused.
+        Whichever comes second is refused. Nothing is forgotten before the end of the run: a chunk that goes the careful
+        way is fetched again, and then looks again.
         """
         first, last = headers[0], headers[-1]
-        below, above = self._tips.pop(first.number - 1, None), self._parents.pop(last.number, None)
+        below, above = self._tips.get(first.number - 1), self._parents.get(last.number)
         if below is not None and below != first.parent_hash:
             raise SeamBroken(f"block {first.ref} is not the child of block {first.number - 1} as fetched")
         if above is not None and above != last.hash:
             raise SeamBroken(f"block {last.ref} is not the parent of block {last.number + 1} as fetched")
-        if below is None:
-            self._parents[first.number - 1] = first.parent_hash
-        if above is None:
-            self._tips[last.number] = last.hash
+        self._parents[first.number - 1] = first.parent_hash
+        self._tips[last.number] = last.hash
