@@ -192,6 +192,8 @@ class Backfill:
             raise
         ms = round((self._clock.monotonic() - started) * 1000, 1)
         txs = sum(len(block.txs) for block in blocks)
+        if self._bulk is not None:
+            self._bulk.progress.careful(len(blocks), txs)
         log.info("filled", extra={"chain": self.name, "first": chunk.first, "last": chunk.last, "txs": txs, "ms": ms})
 
     async def _below_is_orphaned(self, first: Block) -> bool:

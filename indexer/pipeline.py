@@ -56,6 +56,12 @@ class Progress:
     full_s: float = 0.0  # no request was sent because the budget was spent
     in_flight: int = FEWEST
 
+    def careful(self, blocks: int, txs: int) -> None:
+        """Count blocks that were stored by way of objects."""
+        self.blocks += blocks
+        self.careful_blocks += blocks
+        self.txs += txs
+
     def limit(self, since: "Progress") -> Limit:
         """Say what bounded the speed since an earlier look."""
         starved, encoding = self.starved_s - since.starved_s, self.encoding_s - since.encoding_s
@@ -276,10 +282,7 @@ class _Run:
         blocks = await self._of._source.blocks(wanted)
         self._check(wanted, blocks)
         await self._of._store.fill(blocks, anchored=False)
-        progress = self._of.progress
-        progress.blocks += len(blocks)
-        progress.careful_blocks += len(blocks)
-        progress.txs += sum(len(block.txs) for block in blocks)
+        self._of.progress.careful(len(blocks), sum(len(block.txs) for block in blocks))
 
     def _check(self, wanted: BlockRange, headers: Sequence[Block]) -> None:
         found = [header.number for header in headers]
