@@ -183,3 +183,23 @@ def test_transactions_that_are_not_kept_are_proven_all_the_same(old: bytes, new:
     assert both.hot([raw], [receipts]).tables["transaction"] == []
     with pytest.raises(Unusual):
         both.hot([raw.replace(old, new)], [receipts.replace(old, new)])
+
+
+def test_two_odd_inputs_do_not_make_an_even_one() -> None:
+    (raw,), (receipts,) = blocks.answers([make.block(7, txs=2)])
+    both = Both("all")
+    odd = raw.replace(b'"input":"0xab"', b'"input":"0xabc"')
+    assert odd.count(b"0xabc") == 2
+    with pytest.raises(Unusual):
+        both.hot([odd], [receipts])
+
+
+def test_one_address_in_two_spellings_is_not_two_addresses() -> None:
+    who = bytes.fromhex("ab" * 20)
+    (raw,), (receipts,) = blocks.answers([make.block(7, txs=[make.tx(sender=who, to=who)])])
+    spelt = raw.replace(b'"to":"0x' + b"ab" * 20, b'"to":"0x' + b"AB" * 20)
+    assert spelt != raw
+    both = Both("all")
+    assert len(both.careful([spelt], [receipts]).tables["address_transaction"]) == 1
+    with pytest.raises(Unusual):
+        both.hot([spelt], [receipts])
