@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 from tqdm import tqdm
 
-from core.errors import BadAnswer, BadConfig, Transient
+from core.errors import BadAnswer, BadConfig, RpcRefused, Transient
 from core.metrics import Metrics
 from core.rpc.memory import EndpointMemory
 from core.rpc.source import finalized
@@ -145,7 +145,10 @@ async def _settled(chain: Chain) -> int:
 
 
 async def _fill(job: Job) -> None:
-    """Fill until nothing is missing. Raises the last error when trying again has not brought a single block."""
+    """Fill until nothing is missing, or the node answers and cannot serve what is.
+
+    Raises the last other error when trying again has not brought a single block.
+    """
     wanted = WantedRange(job.wanted.first, job.wanted.last)
 
     async def horizon() -> int:
@@ -165,6 +168,9 @@ async def _fill(job: Job) -> None:
         except Transient as error:
             failures = 0 if job.pipeline.progress.blocks > before else failures + 1
             before = job.pipeline.progress.blocks
+            if failures >= len(PAUSES_S) and isinstance(error, BadAnswer | RpcRefused):
+                log.error("the node cannot serve the rest", extra={"error": str(error)})
+                return
             if failures >= len(PAUSES_S):
                 raise
             log.warning("trying again", extra={"error": str(error), "pause_s": PAUSES_S[failures]})

@@ -43,7 +43,7 @@ class EventPath(HotPath):
         try:
             headers = [_headers.decode(raw) for raw in raw_blocks]
             logs = [log for raw in raw_rest for log in _logs.decode(raw)]
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except wire.UNREADABLE as error:
             raise Unusual(str(error)) from None
         by_block = {number: list(found) for number, found in groupby(logs, key=attrgetter("block_number"))}
         if sum(map(len, by_block.values())) != len(logs):

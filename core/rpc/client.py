@@ -16,12 +16,12 @@ from core.errors import BadAnswer, RpcLimited, RpcRefused, RpcTimedOut, RpcUnava
 from core.rpc import wire
 from core.rpc.limits import BatchSize, LogSpan
 from core.rpc.refusals import retry_s
+from core.rpc.wire import UNREADABLE
 
 JSON: Final = "application/json"
 MAX_BODY_BYTES: Final = 256 * 1024 * 1024  # 50 full mainnet blocks with receipts are about 60 MB
 KEY_CHARACTERS: Final = 8  # a shorter part of a path or query is a name such as "v3" or "rpc"
 RETRY_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError)  # msgspec lets text that is not UTF-8 through as it came
 
 Call = tuple[str, Sequence[object]]
 T = TypeVar("T")
