@@ -19,7 +19,7 @@ from core.rpc.memory import EndpointMemory
 from core.rpc.source import finalized
 from core.settings import ChainSettings, Settings
 from core.store.endpoints import PgLearned
-from core.store.lease import PgLeases
+from core.store.lease import Leases, PgLeases
 from core.store.migrate import migrate
 from core.store.pool import open_pool
 from core.types import BlockRange, joined
@@ -66,6 +66,8 @@ class Job:
     pipeline: Pipeline
     wanted: BlockRange
     horizon: int
+    leases: Leases
+    begun: int = 0  # blocks that gave an empty database its cursor
 
     async def missing(self) -> int:
         """Return how many blocks of the range are not stored."""
@@ -77,7 +79,7 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int | None:
     name, of = _chosen(settings, arguments.chain)
     async with _job(settings, name, of, arguments.first, arguments.last) as job:
         clock = asyncio.get_running_loop().time
-        missing, started = await job.missing(), clock()
+        missing, started = await job.missing() + job.begun, clock()
         async with asyncio.TaskGroup() as group:
             shown = group.create_task(_show(job, missing, terminal=sys.stderr.isatty()), name="progress")
             await _fill(job)
@@ -116,22 +118,29 @@ async def _job(settings: Settings, name: str, of: ChainSettings, first: int, las
             if last is not None and last > settled:
                 raise BadConfig(f"--to {last}: the node calls blocks up to {settled} finalized; `run` follows the rest")
             wanted = BlockRange(first, settled if last is None else last)
-            await _begin(chain, wanted)
+            pipeline = bulk(chain)
+            begun = await _begin(chain, wanted, pipeline)
             memory = EndpointMemory(client, PgLearned(pool, chain.id), name=name)
             await memory.recall()
             async with asyncio.TaskGroup() as group:
                 remembering = group.create_task(memory.run(), name="endpoint memory")
-                yield Job(chain, bulk(chain), wanted, settled)
+                yield Job(chain, pipeline, wanted, settled, PgLeases(pool, chain.id), begun)
                 remembering.cancel()
 
 
-async def _begin(chain: Chain, wanted: BlockRange) -> None:
-    """Give an empty database a cursor, the top of what is wanted: readers look up from it, and `run` goes on there."""
-    if await chain.store.cursor() is None:
-        blocks = await chain.source.blocks(BlockRange(wanted.last, wanted.last))
-        if not blocks:
-            raise BadAnswer(f"{chain.client.host}: has no block {wanted.last}")
-        await chain.store.begin(blocks[0])
+async def _begin(chain: Chain, wanted: BlockRange, pipeline: Pipeline) -> int:
+    """Give an empty database a cursor, the top of what is wanted: readers look up from it, and `run` goes on there.
+
+    Return how many blocks that took.
+    """
+    if await chain.store.cursor() is not None:
+        return 0
+    blocks = await chain.source.blocks(BlockRange(wanted.last, wanted.last))
+    if not blocks:
+        raise BadAnswer(f"{chain.client.host}: has no block {wanted.last}")
+    await chain.store.begin(blocks[0])
+    pipeline.progress.careful(1, len(blocks[0].txs))
+    return 1
 
 
 async def _settled(chain: Chain) -> int:
@@ -154,16 +163,14 @@ async def _fill(job: Job) -> None:
     async def horizon() -> int:
         return job.horizon
 
-    leases = PgLeases(job.chain.pool, job.chain.id)
     filling = Backfill(
         job.chain.source, job.chain.store, [wanted], name=job.chain.name, settled_blocks=0, bulk=job.pipeline,
-        leases=leases,
-        chunk_blocks=job.chain.settings.chunk_blocks, horizon=horizon, jumps=False,
+        leases=job.leases, chunk_blocks=job.chain.settings.chunk_blocks, horizon=horizon, jumps=False,
     )  # fmt: skip
     failures, before = 0, 0
     while True:
         try:
-            if not await filling.step() and not await _others_are_at_it(job, leases):
+            if not await filling.step() and not await _others_are_at_it(job):
                 return
         except Transient as error:
             failures = 0 if job.pipeline.progress.blocks > before else failures + 1
@@ -177,9 +184,9 @@ async def _fill(job: Job) -> None:
             await asyncio.sleep(PAUSES_S[failures])
 
 
-async def _others_are_at_it(job: Job, leases: PgLeases) -> bool:
+async def _others_are_at_it(job: Job) -> bool:
     """Wait a moment, and return True, while other processes fill what is missing."""
-    held = joined(await leases.taken())
+    held = joined(await job.leases.taken())
     if not await job.missing() or not any(
         span.first <= job.wanted.last and job.wanted.first <= span.last for span in held
     ):

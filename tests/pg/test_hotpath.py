@@ -114,11 +114,16 @@ async def test_rows_that_no_table_holds_are_refused_and_nothing_stays(pool: Pool
                 bad = Piece(good.headers, copies, good.counts, good.records, good.tokens, good.upgraded)
                 with pytest.raises(RowsRefused):
                     await store.fill_chunk(Chunk([bad]), anchored=False)
-        assert await store.coverage() == ()
-        before = await everything(pool, HOT)
-        assert [name for name, rows in before.items() if rows] == ["chain"]
+        assert await store.coverage() == (BlockRange(TOP.number, TOP.number),)
+        stored = {name: rows for name, rows in (await everything(pool, HOT)).items() if rows}
+        assert {name: len(rows) for name, rows in stored.items()} == {
+            "chain": 1,
+            "cursor": 1,
+            "coverage": 1,
+            "block": 1,
+        }
         await store.fill_chunk(Chunk([good]), anchored=False)
-        assert await store.coverage() == (BlockRange(0, 7),)
+        assert (await store.coverage())[0] == BlockRange(0, 7)
 
 
 async def test_a_block_without_transactions_is_a_block(pool: Pool) -> None:

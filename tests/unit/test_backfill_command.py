@@ -2,10 +2,12 @@
 
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from core.errors import RpcRefused, RpcUnavailable
+from core.store.lease import Lease
 from core.types import Block, BlockRange
 from daemon import backfill
 from indexer.pipeline import Pipeline
@@ -29,11 +31,23 @@ class Failing(Both):
         return await super().blocks(wanted)
 
 
-def job_of(node: Both, store: Store, last: int = 99) -> Any:
+class NobodyElse:
+    async def taken(self) -> list[BlockRange]:
+        return []
+
+    async def claim(self, blocks: BlockRange) -> Lease:
+        return Lease(blocks, UUID(int=1))
+
+    async def renew(self, lease: Lease) -> None: ...
+
+    async def release(self, lease: Lease) -> None: ...
+
+
+def job_of(node: Both, store: Store, last: int = 99) -> backfill.Job:
     pipeline = Pipeline(node.raw, node, FakeHot(node.raw), store, chunk_blocks=5)
     settings = SimpleNamespace(chunk_blocks=5)
-    chain = SimpleNamespace(source=node, store=store, name="t", settings=settings)
-    return SimpleNamespace(chain=chain, pipeline=pipeline, wanted=BlockRange(0, last), horizon=last)
+    chain: Any = SimpleNamespace(source=node, store=store, name="t", settings=settings)
+    return backfill.Job(chain, pipeline, BlockRange(0, last), last, NobodyElse())
 
 
 @pytest.fixture(autouse=True)
