@@ -129,28 +129,33 @@ async def _job(settings: Settings, name: str, of: ChainSettings, first: int, las
 
 
 async def _begin(chain: Chain, wanted: BlockRange, pipeline: Pipeline) -> int:
-    """Give an empty database a cursor, the top of what is wanted: readers look up from it, and `run` goes on there.
+    """Put the cursor at the top of what is wanted, unless a head was ever followed: readers look up from it.
 
-    Return how many blocks that took.
+    Return how many blocks that stored. `run` goes on from there.
     """
-    if await chain.store.cursor() is not None:
+    cursor = await chain.store.cursor()
+    if cursor is not None and (cursor.number >= wanted.last or await _followed(chain)):
         return 0
     blocks = await chain.source.blocks(BlockRange(wanted.last, wanted.last))
     if not blocks:
         raise BadAnswer(f"{chain.client.host}: has no block {wanted.last}")
-    await chain.store.begin(blocks[0])
+    await chain.store.begin(blocks[0], after=cursor)
     pipeline.progress.careful(1, len(blocks[0].txs))
     return 1
 
 
+async def _followed(chain: Chain) -> bool:
+    return await chain.store.followed_from() is not None
+
+
 async def _settled(chain: Chain) -> int:
-    """Return the highest block that no reorg is expected to reach, and not above the cursor, whose owner is `run`."""
+    """Return the highest block that no reorg is expected to reach; at most the cursor, if `run` owns it."""
     known = await finalized(chain.client)
     if known is None:
         head = await chain.source.head()
         known = max(0, head.ref.number - chain.settings.finalized_depth)
     cursor = await chain.store.cursor()
-    return known if cursor is None else min(known, cursor.number)
+    return min(known, cursor.number) if cursor is not None and await _followed(chain) else known
 
 
 async def _fill(job: Job) -> None:

@@ -188,12 +188,12 @@ class PgStore:
         with translated():
             await self._pool.execute(SQL_SAW, self._chain, head.ref.number, head.ref.hash, at, self._clock.now())
 
-    async def begin(self, block: Block) -> None:
-        """Store the first block ever, and point the cursor at it, for history that is filled before a head is followed.
+    async def begin(self, block: Block, *, after: BlockRef | None = None) -> None:
+        """Store a block and point the cursor at it, for history that is filled before a head is followed.
 
-        Raises CursorMoved if there is a cursor.
+        Raises CursorMoved if the cursor is not `after`.
         """
-        await self._commit([block], None)
+        await self._commit([block], after)
         await self._notify(block.number)
 
     async def commit(self, blocks: Sequence[Block], *, after: BlockRef | None) -> None:

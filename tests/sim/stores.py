@@ -134,9 +134,9 @@ class FaultyStore:
             raise RowsRefused("no table holds this")
         await self._write("fill_chunk", lambda: self._store.fill(chunk.headers, anchored=anchored))
 
-    async def begin(self, block: Block) -> None:
-        """Store the first block ever."""
-        await self.commit([block], after=None)
+    async def begin(self, block: Block, *, after: BlockRef | None = None) -> None:
+        """Store a block for history to be filled below."""
+        await self.commit([block], after=after)
 
     async def join_coverage(self) -> None:
         """Join ranges, or not, or without an answer."""

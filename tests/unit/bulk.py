@@ -8,7 +8,7 @@ from core.errors import StoreUnavailable
 from core.store.bulk import Chunk, Piece, RowsRefused
 from core.store.lease import Lease
 from core.store.memory import MemoryStore
-from core.types import Block, BlockRange
+from core.types import Block, BlockRange, BlockRef
 from indexer.hotpath import HotPath, Unusual
 
 Wait = Callable[[], Awaitable[None]]
@@ -109,9 +109,9 @@ class FakeStore(MemoryStore):
         self._put(blocks)
         self.fills.append(BlockRange(blocks[0].number, blocks[-1].number))
 
-    async def begin(self, block: Block) -> None:
-        """Store the first block ever."""
-        await self.commit([block], after=None)
+    async def begin(self, block: Block, *, after: BlockRef | None = None) -> None:
+        """Store a block for history to be filled below."""
+        await self.commit([block], after=after)
 
     async def join_coverage(self) -> None:
         self.joins += 1

@@ -9,7 +9,7 @@ from core.errors import RpcUnavailable, SeamBroken, StoreUnavailable, WrongChain
 from core.store.bulk import Chunk
 from core.store.lease import Lease
 from core.store.memory import MemoryStore
-from core.types import Block, BlockRange
+from core.types import Block, BlockRange, BlockRef
 from indexer.backfill import Backfill, WantedRange
 from indexer.pipeline import Pipeline
 from tests import make
@@ -34,9 +34,9 @@ class Store(MemoryStore):
         await self.fill(chunk.headers, anchored=anchored)
         self.in_bulk.append(BlockRange(chunk.headers[0].number, chunk.headers[-1].number))
 
-    async def begin(self, block: Block) -> None:
-        """Store the first block ever."""
-        await self.commit([block], after=None)
+    async def begin(self, block: Block, *, after: BlockRef | None = None) -> None:
+        """Store a block for history to be filled below."""
+        await self.commit([block], after=after)
 
     async def join_coverage(self) -> None:
         self.joins += 1
