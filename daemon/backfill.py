@@ -22,7 +22,7 @@ from core.store.endpoints import PgLearned
 from core.store.lease import Leases, PgLeases
 from core.store.migrate import migrate
 from core.store.pool import open_pool
-from core.types import BlockRange, joined
+from core.types import BlockRange
 from daemon.chains import Chain, bulk, endpoints, introduced
 from daemon.commands import say
 from daemon.run import existing_database
@@ -191,10 +191,9 @@ async def _fill(job: Job) -> None:
 
 async def _others_are_at_it(job: Job) -> bool:
     """Wait a moment, and return True, while other processes fill what is missing."""
-    held = joined(await job.leases.taken())
-    if not await job.missing() or not any(
-        span.first <= job.wanted.last and job.wanted.first <= span.last for span in held
-    ):
+    held = await job.leases.taken()
+    ours = any(span.first <= job.wanted.last and job.wanted.first <= span.last for span in held)
+    if not ours or not await job.missing():
         return False
     await asyncio.sleep(LOOK_S)
     return True

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -142,7 +143,9 @@ class Backfill:
         except BaseExceptionGroup as failed:
             raise first_of(failed) from failed
         finally:
-            await self._leases.release(lease)
+            # It ends by itself within TERM: a database that is gone must not stand in for what came first.
+            with suppress(Transient):
+                await self._leases.release(lease)
         return True
 
     async def _renew(self, leases: Leases, lease: Lease) -> None:

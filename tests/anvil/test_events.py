@@ -1,6 +1,7 @@
 """Events mode: what is stored of the watched contracts equals what full mode stores, and nothing else is."""
 
 # ruff: noqa: F811 - fixtures of a neighbour, imported to be used
+import json
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -172,3 +173,22 @@ async def test_logs_of_other_blocks_or_transactions_are_refused(devnet: Devnet, 
             path.encode(headers, [wrong.encode()])
     with pytest.raises(Unusual, match="not asked for"):
         path.encode(headers[:3], [logs])
+
+
+@pytest.mark.usefixtures("indexed")
+async def test_logs_of_one_transaction_that_do_not_lie_together_are_refused(devnet: Devnet, rpc: RpcClient) -> None:
+    watched = [devnet.contracts[name] for name in ("usdc", "dai", "lusd")]
+    head = (await RpcSource(rpc, CHAIN).head()).ref.number
+    async with RpcPool([RpcClient(rpc.url)]) as nodes:
+        headers, (raw,) = await EventAnswers(nodes, watched).answers(BlockRange(0, head))
+    logs = json.loads(bytes(raw))
+    at = next(
+        i for i, (one, next_) in enumerate(pairwise(logs))
+        if one["blockNumber"] == next_["blockNumber"] and one["transactionIndex"] != next_["transactionIndex"]
+    )  # fmt: skip
+    # The first transaction again behind the second one, under a later index.
+    again = {**logs[at], "logIndex": hex(int(logs[at + 1]["logIndex"], 16) + 1)}
+    same_block = [log for log in logs if log["blockNumber"] == logs[at]["blockNumber"]]
+    cut = logs[: at + 2] + [again] + [log for log in logs if log not in same_block and log not in logs[: at + 2]]
+    with pytest.raises(Unusual, match="not in order"):
+        EventPath(BULK, *tables(watched)).encode(headers, [json.dumps(cut).encode()])

@@ -1,12 +1,13 @@
 """When `chainworkd backfill` tries again, and when it gives up."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from core.errors import RpcRefused, RpcUnavailable
+from core.errors import RpcRefused, RpcUnavailable, StoreUnavailable
 from core.store.lease import Lease
 from core.types import Block, BlockRange
 from daemon import backfill
@@ -75,3 +76,15 @@ async def test_blocks_of_small_holes_are_counted_too() -> None:
     await backfill._fill(job)
     progress = job.pipeline.progress
     assert (len(store.blocks), progress.blocks, progress.careful_blocks, progress.txs) == (4, 4, 4, 4)
+
+
+class Forgetful(NobodyElse):
+    async def release(self, lease: Lease) -> None:
+        raise StoreUnavailable("the database is gone")
+
+
+async def test_a_lease_that_cannot_be_given_up_hides_no_other_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backfill, "PAUSES_S", ())
+    node, store = Failing(RpcUnavailable("gone")), Store(headless=True)
+    with pytest.raises(RpcUnavailable):
+        await backfill._fill(replace(job_of(node, store), leases=Forgetful()))
