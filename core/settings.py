@@ -130,6 +130,7 @@ class ApiSettings(Part):
     port: Port = 8080
     public_url: Annotated[str, AfterValidator(_http_url)] = ""
     rate_limit: Annotated[str, Field(pattern=r"^([1-9][0-9]{0,6}/(second|minute|hour|day))?$")] = "600/minute"
+    max_streams: Annotated[int, Field(ge=1, le=100_000)] = 500
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[Network, ...] = ()
 
@@ -225,6 +226,7 @@ class ChainDefaults(Part):
     logs: Literal["none", "watched", "all"] = "none"
     token_refresh_days: Annotated[int, Field(ge=1, le=3_650)] = 7
     retain_blocks: Annotated[int, Field(ge=0), AfterValidator(_retained)] = 0
+    retain_facts_days: Annotated[int, Field(ge=1, le=3_650)] = 7
 
 
 FallbackUrls = Annotated[tuple[Annotated[str, AfterValidator(_http_url)], ...], BeforeValidator(_several)]
@@ -456,12 +458,9 @@ class _Environment(EnvSettingsSource):
 def _unknown_variables(env: Mapping[str, str]) -> list[str]:
     # pydantic-settings ignores a variable whose first segment it does not know, even with extra="forbid".
     known = {name.upper() for name in Settings.model_fields}
-    faults = []
-    for name in sorted(env):
-        first = name.removeprefix(PREFIX).split("__")[0]
-        if name.startswith(PREFIX) and first.upper() not in known and first not in SHORTCUTS:
-            faults.append(f"{name}: no such setting")
-    return faults
+    ours = {name: name.removeprefix(PREFIX).split("__")[0] for name in sorted(env) if name.startswith(PREFIX)}
+    unknown = (n for n, first in ours.items() if first.upper() not in known and first not in SHORTCUTS)
+    return [f"{name}: no such setting" for name in unknown]
 
 
 def _fault(detail: Any) -> str:

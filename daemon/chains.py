@@ -23,6 +23,7 @@ from core.service import Service, supervise
 from core.settings import ChainSettings, token_overrides
 from core.store.derived import Derived
 from core.store.endpoints import PgLearned
+from core.store.facts import PgFacts
 from core.store.finality import PgFinality
 from core.store.lease import PgLeases
 from core.store.pg import PgStore
@@ -41,7 +42,7 @@ from indexer.follow import Follower
 from indexer.head import HeadWatch
 from indexer.hotpath import HotPath
 from indexer.pipeline import Pipeline
-from indexer.retention import Retention
+from indexer.retention import FactRetention, Retention
 from indexer.tokens import Override, Tokens
 from indexer.vaults import VaultScan
 from indexer.watch import only_events, watching
@@ -50,6 +51,7 @@ log = logging.getLogger(__name__)
 
 EXPIRE_EVERY: Final = timedelta(minutes=10)
 PRUNE_EVERY: Final = timedelta(minutes=1)
+PRUNE_FACTS_EVERY: Final = timedelta(minutes=10)
 EVENT_CHUNK: Final = 4  # times the blocks of a whole chunk in one transaction: headers and events are small
 EVENT_PART: Final = 50  # blocks of one request in events mode; eth_getLogs and as many headers
 EXPIRE_AT_ONCE: Final = 500  # tokens read again per chore: a few Multicall3 requests a minute
@@ -207,7 +209,11 @@ def backfill_services(chain: Chain, *, disk: Disk) -> Sequence[Service]:
     }
     vaults = _addresses(of.vaults)
     refresh = partial(known.expire, timedelta(days=of.token_refresh_days), EXPIRE_AT_ONCE)
-    chores = [Chore(f"{name}: read old tokens again", EXPIRE_EVERY, refresh)]
+    facts = FactRetention(PgFacts(chain.pool, chain.id), name=name, days=of.retain_facts_days)
+    chores = [
+        Chore(f"{name}: read old tokens again", EXPIRE_EVERY, refresh),
+        Chore(f"{name}: prune facts", PRUNE_FACTS_EVERY, facts.prune),
+    ]
     if of.retain_blocks:
         chores.append(Chore(f"{name}: prune", PRUNE_EVERY, _retention(chain).prune))
     return [

@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Final, Protocol
 
 from core.clock import Clock, SystemClock
+from core.facts import FactLog
 from core.types import BlockRange, BlockRef
 
 log = logging.getLogger(__name__)
@@ -13,6 +15,7 @@ log = logging.getLogger(__name__)
 MARGIN_BLOCKS: Final = 128
 STEP_BLOCKS: Final = 100  # a transaction: 20,000 transactions of a busy chain, a second or so
 BUDGET_S: Final = 30.0
+STEP_FACTS: Final = 5_000  # a transaction; the head waits at most for its commit
 
 
 class Cursor(Protocol):
@@ -86,4 +89,28 @@ class Retention:
             self._on_pruned(len(old))
         if removed:
             log.info("pruned", extra={"chain": self._name, "below": below, "blocks": removed})
+        return removed
+
+
+class FactRetention:
+    """Forgets old facts of one chain, as a chore: oldest first, bounded in time, harmless when it is done twice."""
+
+    def __init__(self, facts: FactLog, *, name: str, days: int, clock: Clock | None = None) -> None:
+        self._facts = facts
+        self._name = name
+        self._kept = timedelta(days=days)
+        self._clock = clock or SystemClock()
+
+    async def prune(self) -> int:
+        """Forget until nothing is old enough, or the time is up; return how many facts went."""
+        before = self._clock.now() - self._kept
+        ends = self._clock.monotonic() + BUDGET_S
+        removed = 0
+        while self._clock.monotonic() < ends:
+            step = await self._facts.prune(before, STEP_FACTS)
+            removed += step
+            if step < STEP_FACTS:
+                break
+        if removed:
+            log.info("pruned facts", extra={"chain": self._name, "facts": removed})
         return removed

@@ -9,7 +9,8 @@ import asyncpg
 
 from core.clock import Clock, SystemClock
 from core.errors import CursorMoved, SeamBroken, StoreUnavailable, WrongChain
-from core.store import copy, finality, reader, tokens, vaults
+from core.facts import ReorgFact
+from core.store import copy, facts, finality, reader, tokens, vaults
 from core.store.bulk import Chunk, RowsRefused
 from core.store.derived import Derived
 from core.store.erase import erase
@@ -111,7 +112,6 @@ SQL_ARCHIVE_TRANSACTIONS: Final = """
     select $4, t.* from chain.transaction t
     where t.chain_id = $1 and t.block_number > $2 and t.block_number <= $3
 """
-SQL_NOTIFY: Final = "select pg_notify('chain_' || $1::bigint, $2::bigint::text)"
 
 # Writes rows inside the caller's transaction; returns the tokens among them that were not known before.
 Write = Callable[[Connection], Awaitable[dict[bytes, int]]]
@@ -194,13 +194,13 @@ class PgStore:
         Raises CursorMoved if the cursor is not `after`.
         """
         await self._commit([block], after)
-        await self._notify(block.number)
+        await facts.wake(self._pool, self._chain)
 
     async def commit(self, blocks: Sequence[Block], *, after: BlockRef | None) -> None:
         """Store linked `blocks` and move the cursor from `after` to the last of them."""
         await self._commit(blocks, after, follows=not self._followed)
         self._followed = True
-        await self._notify(blocks[-1].number)
+        await facts.wake(self._pool, self._chain)
 
     async def _commit(self, blocks: Sequence[Block], after: BlockRef | None, *, follows: bool = False) -> None:
         copy.check_linked(blocks)
@@ -215,6 +215,7 @@ class PgStore:
                 await conn.execute(SQL_COVER, self._chain, first.number, tip.number)
             if follows:
                 await conn.execute(SQL_SET_FOLLOWED_FROM, self._chain, first.number)
+            await facts.tell(conn, self._chain, facts.of_head(blocks), self._clock.now())
         self._remember(new)
 
     async def fill(self, blocks: Sequence[Block], *, anchored: bool = True) -> None:
@@ -243,9 +244,11 @@ class PgStore:
                 await self._join(conn, first, last, anchored=anchored)
                 if await conn.execute(SQL_EXTEND_DOWN, self._chain, first.number, last.number) != "UPDATE 1":
                     await conn.execute(SQL_COVER, self._chain, first.number, last.number)
+                await facts.tell(conn, self._chain, [facts.of_fill(blocks)], self._clock.now())
         except CursorMoved as error:
             raise SeamBroken(f"another writer filled {first.number}..{last.number} first") from error
         self._remember(new)
+        await facts.wake(self._pool, self._chain)
 
     async def join_coverage(self) -> None:
         """Make one of ranges that lie side by side, other than the cursor's."""
@@ -262,9 +265,11 @@ class PgStore:
             orphans = BlockRange(above + 1, cursor.number)
             if ancestor is not None and await self._hash_at(conn, ancestor.number) != ancestor.hash:
                 raise SeamBroken(f"block {ancestor} is not stored any more")
-            await self._remove(conn, None if ancestor is None else ancestor.hash, orphans, cursor.hash, reason)
-            await finality.lower(conn, self._chain, above)
-        await self._notify(above)
+            gone = ReorgFact(
+                orphans=orphans, ancestor_hash=ancestor.hash if ancestor else None, tip_hash=cursor.hash, reason=reason
+            )
+            await self._remove(conn, gone)
+        await facts.wake(self._pool, self._chain)
 
     async def discard(self, first: int, tip: BlockRef, *, reason: str) -> None:
         """Archive and remove the blocks from `first` to `tip`, and their coverage."""
@@ -275,7 +280,9 @@ class PgStore:
             if await self._hash_at(conn, tip.number) != tip.hash or await self._hash_at(conn, tip.number + 1):
                 raise SeamBroken(f"block {tip} is not the top of a stored range any more")
             below = await self._hash_at(conn, first - 1)
-            await self._remove(conn, below, orphans, tip.hash, reason)
+            gone = ReorgFact(orphans=orphans, ancestor_hash=below, tip_hash=tip.hash, reason=reason)
+            await self._remove(conn, gone)
+        await facts.wake(self._pool, self._chain)
 
     # -- inside one transaction --------------------------------------------------------------------------------------
 
@@ -419,13 +426,12 @@ class PgStore:
         if below is not None and below["hash"] != first.parent_hash:
             raise SeamBroken(f"block {first.ref} is not the child of stored block {first.number - 1}")
 
-    async def _remove(
-        self, conn: Connection, ancestor_hash: bytes | None, orphans: BlockRange, tip_hash: bytes, reason: str
-    ) -> None:
+    async def _remove(self, conn: Connection, gone: ReorgFact) -> None:
         at = self._clock.now()
-        above, last = orphans.first - 1, orphans.last
+        above, last = gone.orphans.first - 1, gone.orphans.last
         span = (self._chain, above, last)
-        await conn.execute(SQL_ARCHIVE_REORG, self._chain, at, above, ancestor_hash, last, tip_hash, reason)
+        named = (above, gone.ancestor_hash, last, gone.tip_hash, gone.reason)
+        await conn.execute(SQL_ARCHIVE_REORG, self._chain, at, *named)
         await conn.execute(SQL_ARCHIVE_BLOCKS, *span, at)
         await conn.execute(SQL_ARCHIVE_TRANSACTIONS, *span, at)
         for each in self._derived:
@@ -436,6 +442,8 @@ class PgStore:
         await erase(conn, *span, self._derived)
         await conn.execute(SQL_UNCOVER_ALL, self._chain, above + 1, last)
         await conn.execute(SQL_UNCOVER_TOP, self._chain, above + 1)
+        await finality.orphaned(conn, self._chain, gone, at)
+        await facts.tell(conn, self._chain, [gone], at)
 
     # -- around it ---------------------------------------------------------------------------------------------------
 
@@ -445,11 +453,6 @@ class PgStore:
             with translated():
                 await self._pool.execute(SQL_ENSURE_PARTITIONS, first, last)
             self._slots |= slots
-
-    async def _notify(self, number: int) -> None:
-        """Wake listeners. A statement of its own after the commit: it only wakes, the rows are the facts."""
-        with translated():
-            await self._pool.execute(SQL_NOTIFY, self._chain, number)
 
 
 def _check_child(first: Block, after: BlockRef | None) -> None:

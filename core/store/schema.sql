@@ -96,6 +96,24 @@ CREATE TABLE chain.address_transaction (
 
 COMMENT ON COLUMN chain.address_transaction.roles IS 'Bitmask: 1 from, 2 to, 4 created, 8 sent tokens, 16 received tokens (core/store/copy.py).';
 
+CREATE TABLE chain.alarm (
+    chain_id bigint NOT NULL,
+    raised_at timestamp with time zone NOT NULL,
+    finalized_number bigint NOT NULL,
+    by_depth boolean NOT NULL,
+    first_block bigint NOT NULL,
+    last_block bigint NOT NULL,
+    tip_hash bytea NOT NULL,
+    reason text NOT NULL,
+    cleared_at timestamp with time zone,
+    cleared_by text,
+    cleared_because text
+);
+
+COMMENT ON TABLE chain.alarm IS 'Blocks were orphaned that had been called finalized. While one of a chain''s rows has no cleared_at, nothing may spend money on what that chain says.';
+
+COMMENT ON COLUMN chain.alarm.finalized_number IS 'What had been called finalized; by_depth: by a depth that settings say, not by the node.';
+
 CREATE TABLE chain.block (
     chain_id bigint NOT NULL,
     number bigint NOT NULL,
@@ -191,6 +209,42 @@ CREATE TABLE chain.event_transaction (
 PARTITION BY RANGE (block_number);
 
 COMMENT ON TABLE chain.event_transaction IS 'Which transactions emitted the stored events, where transactions are not stored.';
+
+CREATE TABLE chain.fact (
+    chain_id bigint NOT NULL,
+    seq bigint NOT NULL,
+    told_at timestamp with time zone NOT NULL,
+    kind text NOT NULL,
+    first_block bigint,
+    last_block bigint,
+    hash bytea,
+    parent_hash bytea,
+    block_time timestamp with time zone,
+    tx_count integer,
+    reason text,
+    safe_number bigint,
+    safe_hash bytea,
+    by_depth boolean,
+    CONSTRAINT fact_kind_check CHECK ((kind = ANY (ARRAY['block'::text, 'reorg'::text, 'finalize'::text, 'fill'::text])))
+);
+
+COMMENT ON TABLE chain.fact IS 'What happened to the stored chain, in order, written in the transaction of what it tells (core/facts.py).';
+
+COMMENT ON COLUMN chain.fact.first_block IS 'block and fill: what is stored now; reorg: what is orphaned; finalize: null. last_block: of finalize the finalized block.';
+
+COMMENT ON COLUMN chain.fact.hash IS 'Of last_block.';
+
+COMMENT ON COLUMN chain.fact.parent_hash IS 'Of first_block; null where the block below is not stored (reorg).';
+
+CREATE TABLE chain.fact_tail (
+    chain_id bigint NOT NULL,
+    last bigint NOT NULL,
+    pruned bigint DEFAULT 0 NOT NULL
+);
+
+COMMENT ON TABLE chain.fact_tail IS 'Whoever tells a fact takes its number here, last thing before it commits, and holds the row until it has: numbers become visible in their order, without a gap.';
+
+COMMENT ON COLUMN chain.fact_tail.pruned IS 'Facts up to this number are not kept any more.';
 
 CREATE TABLE chain.head (
     chain_id bigint NOT NULL,
@@ -467,6 +521,9 @@ ALTER TABLE ONLY accounts.api_token
 ALTER TABLE ONLY chain.address_transaction
     ADD CONSTRAINT address_transaction_pkey PRIMARY KEY (chain_id, address, block_number, tx_index);
 
+ALTER TABLE ONLY chain.alarm
+    ADD CONSTRAINT alarm_pkey PRIMARY KEY (chain_id, raised_at, tip_hash);
+
 ALTER TABLE ONLY chain.block
     ADD CONSTRAINT block_pkey PRIMARY KEY (chain_id, number);
 
@@ -484,6 +541,12 @@ ALTER TABLE ONLY chain.endpoint
 
 ALTER TABLE ONLY chain.event_transaction
     ADD CONSTRAINT event_transaction_pkey PRIMARY KEY (chain_id, block_number, tx_index);
+
+ALTER TABLE ONLY chain.fact
+    ADD CONSTRAINT fact_pkey PRIMARY KEY (chain_id, seq);
+
+ALTER TABLE ONLY chain.fact_tail
+    ADD CONSTRAINT fact_tail_pkey PRIMARY KEY (chain_id);
 
 ALTER TABLE ONLY chain.head
     ADD CONSTRAINT head_pkey PRIMARY KEY (chain_id);
@@ -560,6 +623,9 @@ GRANT UPDATE(last_used_at) ON TABLE accounts.api_token TO chainworkd_api;
 GRANT SELECT ON TABLE chain.address_transaction TO chainworkd_api;
 GRANT SELECT ON TABLE chain.address_transaction TO chainworkd_worker;
 
+GRANT SELECT ON TABLE chain.alarm TO chainworkd_worker;
+GRANT SELECT ON TABLE chain.alarm TO chainworkd_api;
+
 GRANT SELECT ON TABLE chain.block TO chainworkd_api;
 GRANT SELECT ON TABLE chain.block TO chainworkd_worker;
 
@@ -577,6 +643,12 @@ GRANT SELECT ON TABLE chain.endpoint TO chainworkd_api;
 
 GRANT SELECT ON TABLE chain.event_transaction TO chainworkd_worker;
 GRANT SELECT ON TABLE chain.event_transaction TO chainworkd_api;
+
+GRANT SELECT ON TABLE chain.fact TO chainworkd_worker;
+GRANT SELECT ON TABLE chain.fact TO chainworkd_api;
+
+GRANT SELECT ON TABLE chain.fact_tail TO chainworkd_worker;
+GRANT SELECT ON TABLE chain.fact_tail TO chainworkd_api;
 
 GRANT SELECT ON TABLE chain.head TO chainworkd_api;
 GRANT SELECT ON TABLE chain.head TO chainworkd_worker;

@@ -22,7 +22,7 @@ SQL_TABLES = """
     where relnamespace = 'chain'::regnamespace and relkind in ('r', 'p') and not relispartition
 """
 HOT, CAREFUL = 1, 2  # the same blocks under two ids
-TIMES = frozenset({"created_at", "updated_at"})
+TIMES = frozenset({"created_at", "updated_at", "told_at"})
 WATCHED = (blocks.PEOPLE[3], blocks.TOKENS[1], blocks.VAULT)
 
 
@@ -121,6 +121,8 @@ async def test_rows_that_no_table_holds_are_refused_and_nothing_stays(pool: Pool
             "cursor": 1,
             "coverage": 1,
             "block": 1,
+            "fact": 1,
+            "fact_tail": 1,
         }
         await store.fill_chunk(Chunk([good]), anchored=False)
         assert (await store.coverage())[0] == BlockRange(0, 7)

@@ -4,11 +4,17 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from core.alarm import AlarmLog
+from core.facts import FactLog
+from core.store.alarm import PgAlarms
 from core.store.embedded import EmbeddedPostgres
+from core.store.facts import PgFacts
+from core.store.finality import PgFinality
 from core.store.memory import MemoryStore
 from core.store.pg import PgStore
 from core.store.pool import Pool, open_pool
 from core.store.port import ChainStore
+from indexer.finality import FinalityStore
 
 
 @pytest.fixture
@@ -37,6 +43,26 @@ def store(request: pytest.FixtureRequest) -> ChainStore:
     """An empty store of a known chain, of every kind in turn."""
     made: ChainStore = request.getfixturevalue(request.param)
     return made
+
+
+@pytest.fixture
+def facts(store: ChainStore, request: pytest.FixtureRequest) -> FactLog:
+    """The facts that `store` tells."""
+    if isinstance(store, MemoryStore):
+        return store.facts
+    return PgFacts(request.getfixturevalue("pool"), 1)
+
+
+@pytest.fixture
+def finality(store: ChainStore, request: pytest.FixtureRequest) -> FinalityStore:
+    """What notes which of `store`'s blocks are final."""
+    return store if isinstance(store, MemoryStore) else PgFinality(request.getfixturevalue("pool"), 1)
+
+
+@pytest.fixture
+def alarms(store: ChainStore, request: pytest.FixtureRequest) -> AlarmLog:
+    """The alarms that `store` raises."""
+    return store.alarms if isinstance(store, MemoryStore) else PgAlarms(request.getfixturevalue("pool"), 1)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from indexer.backfill import Backfill, WantedRange
 from indexer.follow import Follower
 from indexer.pipeline import Pipeline
 from tests.sim.bulk import Answers, Names, Stopped
-from tests.sim.stores import Diverged, FaultyStore, Look, look_into_memory
+from tests.sim.stores import Diverged, FaultyStore, Look, Stored, look_into_memory, replayed
 from tests.sim.world import Node, Pause, World, yield_once
 
 TURNS = 60
@@ -154,12 +154,23 @@ class _Run:
         for number, (hash_, _) in stored.blocks.items():
             if canonical[number].hash != hash_:
                 raise Diverged(f"stored block {number} is not canonical")
+        self._compare_facts(stored)
         followed = await self._store.followed_from()
         spans = [(span.first, span.last) for span in self.plan.wanted] + [(followed or 0, None)]
         for first, last in spans:
             missing = set(range(first, (len(canonical) - 1 if last is None else last) + 1)) - set(stored.blocks)
             if missing:
                 raise Diverged(f"blocks {sorted(missing)} are wanted and not stored")
+
+    def _compare_facts(self, stored: Stored) -> None:
+        """Whoever replays the facts from the first one has exactly the canonical blocks, of those that are stored."""
+        canonical = self.world.canonical
+        told = replayed(stored.facts)
+        if told.keys() != stored.blocks.keys():
+            raise Diverged("facts tell of other blocks than are stored")
+        for number, hash_ in told.items():
+            if hash_ is not None and canonical[number].hash != hash_:
+                raise Diverged(f"facts leave block {number}, which is not canonical")
 
     def _follower(self) -> Follower:
         plan = self.plan

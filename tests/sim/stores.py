@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from core.errors import StoreUnavailable
+from core.facts import BlockFact, FillFact, FinalizeFact, ReorgFact, Told
 from core.store.bulk import Chunk, RowsRefused
+from core.store.facts import SQL_AFTER, told_of
 from core.store.lease import Lease
 from core.store.memory import MemoryStore
 from core.store.pool import Pool
@@ -25,14 +27,15 @@ class Diverged(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """All that is stored at one moment: number -> (hash, parent hash)."""
+    """All that is stored at one moment, blocks by number -> (hash, parent hash), and all that was ever told of it."""
 
     blocks: Mapping[int, tuple[bytes, bytes]]
     coverage: tuple[BlockRange, ...]
     cursor: BlockRef | None
+    facts: Sequence[Told]
 
     def check(self) -> None:
-        """Raise Diverged unless rows, coverage, links and cursor agree with one another."""
+        """Raise Diverged unless rows, coverage, links, cursor and the replayed facts agree with one another."""
         rows = joined(BlockRange(number, number) for number in self.blocks)
         if rows != self.coverage:
             raise Diverged(f"coverage says {self.coverage}, rows are {rows}")
@@ -41,6 +44,7 @@ class Stored:
             if below is not None and below[0] != parent:
                 raise Diverged(f"stored block {number} is not the child of stored block {number - 1}")
         self._check_cursor()
+        self._check_facts()
 
     def _check_cursor(self) -> None:
         top = max(self.blocks, default=-1)
@@ -49,6 +53,15 @@ class Stored:
                 raise Diverged(f"no cursor, but blocks up to {top}")
         elif top != self.cursor.number or self.blocks[top][0] != self.cursor.hash:
             raise Diverged(f"cursor is {self.cursor}, the highest stored block is {top}")
+
+    def _check_facts(self) -> None:
+        told = replayed(self.facts)
+        if told.keys() != self.blocks.keys():
+            odd = sorted(told.keys() ^ self.blocks.keys())
+            raise Diverged(f"facts and rows differ in blocks {odd}")
+        for number, hash_ in told.items():
+            if hash_ is not None and hash_ != self.blocks[number][0]:
+                raise Diverged(f"facts tell of another block {number} than is stored")
 
 
 class Look(Protocol):
@@ -59,12 +72,47 @@ class Look(Protocol):
         ...
 
 
+def replayed(facts: Sequence[Told]) -> dict[int, bytes | None]:
+    """Return the blocks that the facts leave: number -> hash, None within a filled range, which only tells its last.
+
+    Raises Diverged where a fact does not fit what was told before it.
+    """
+    blocks: dict[int, bytes | None] = {}
+    for place, told in enumerate(facts, 1):
+        if told.seq != place:
+            raise Diverged(f"fact {place} has number {told.seq}")
+        match told.fact:
+            case BlockFact(block=ref, parent_hash=parent):
+                _put(blocks, BlockRange(ref.number, ref.number), parent, ref.hash)
+            case FillFact(blocks=span, parent_hash=parent, tip_hash=tip):
+                _put(blocks, span, parent, tip)
+            case ReorgFact(orphans=span, tip_hash=tip):
+                if blocks.get(span.last) not in (tip, None):
+                    raise Diverged(f"fact {place} orphans a block {span.last} that was never told")
+                for number in [n for n in blocks if n in span]:
+                    del blocks[number]
+            case FinalizeFact():
+                pass
+    return blocks
+
+
+def _put(blocks: dict[int, bytes | None], span: BlockRange, parent: bytes, tip: bytes) -> None:
+    below = blocks.get(span.first - 1)
+    if below is not None and below != parent:
+        raise Diverged(f"a fact tells of block {span.first}, which does not join the one that was told below it")
+    for number in range(span.first, span.last + 1):
+        if number in blocks:
+            raise Diverged(f"block {number} is told twice")
+        blocks[number] = None
+    blocks[span.last] = tip
+
+
 def look_into_memory(store: MemoryStore) -> Look:
     """Return a Look at `store`."""
 
     async def look() -> Stored:
         blocks = {number: (block.hash, block.parent_hash) for number, block in store.blocks.items()}
-        return Stored(blocks, await store.coverage(), await store.cursor())
+        return Stored(blocks, await store.coverage(), await store.cursor(), await store.facts.after(0, 1_000_000))
 
     return look
 
@@ -77,8 +125,9 @@ def look_into_postgres(pool: Pool, chain: int) -> Look:
             rows = await conn.fetch(SQL_BLOCKS, chain)
             spans = [BlockRange(row["first"], row["last"]) for row in await conn.fetch(SQL_COVERAGE, chain)]
             found = await conn.fetchrow(SQL_CURSOR, chain)
+            facts = [told_of(row) for row in await conn.fetch(SQL_AFTER, chain, 0, 1_000_000)]
         cursor = BlockRef(found["number"], found["hash"]) if found else None
-        return Stored({row["number"]: (row["hash"], row["parent_hash"]) for row in rows}, joined(spans), cursor)
+        return Stored({row["number"]: (row["hash"], row["parent_hash"]) for row in rows}, joined(spans), cursor, facts)
 
     return look
 

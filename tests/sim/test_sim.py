@@ -3,10 +3,13 @@
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
-from core.store.memory import MemoryStore
+from core.facts import BlockFact, Fact, FillFact, ReorgFact
+from core.store.facts import of_head
+from core.store.memory import MemoryFacts, MemoryStore
 from core.store.pg import PgStore
 from core.store.pool import open_pool
 from core.store.port import ChainStore
@@ -128,11 +131,43 @@ async def test_coverage_without_rows_is_caught(bulk: bool) -> None:
 
         async def look() -> object:
             seen = await whole()
-            return type(seen)({n: b for n, b in seen.blocks.items() if n not in lost}, seen.coverage, seen.cursor)
+            left = {n: b for n, b in seen.blocks.items() if n not in lost}
+            return type(seen)(left, seen.coverage, seen.cursor, seen.facts)
 
         return store, look  # type: ignore[return-value]
 
     await seeds_until_caught(make, bulk=bulk)
+
+
+@pytest.mark.parametrize("mute", [BlockFact, FillFact, ReorgFact])
+async def test_a_fact_that_is_not_told_is_caught(mute: type) -> None:
+    class Mute(MemoryFacts):
+        """Leaves out a fact now and then."""
+
+        def tell(self, facts: Sequence[Fact]) -> None:
+            super().tell([fact for fact in facts if not isinstance(fact, mute)])
+
+    def make() -> tuple[ChainStore, Look]:
+        store = MemoryStore(facts=Mute())
+        return store, look_into_memory(store)
+
+    await seeds_until_caught(make)
+
+
+async def test_a_fact_of_a_write_that_failed_is_caught() -> None:
+    class Hasty(MemoryStore):
+        """Tells of blocks before it has stored them."""
+
+        async def commit(self, blocks: Sequence[Block], *, after: BlockRef | None) -> None:
+            if await self.cursor() != after:
+                self.facts.tell(of_head(blocks))
+            await super().commit(blocks, after=after)
+
+    def make() -> tuple[ChainStore, Look]:
+        store = Hasty()
+        return store, look_into_memory(store)
+
+    await seeds_until_caught(make)
 
 
 async def test_an_ancestor_that_is_off_by_one_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
