@@ -29,12 +29,15 @@ from core.store.deposits import (
 )  # fmt: skip
 from core.store.listing import AnchorGone
 from core.store.reader import StoredToken
-from core.types import ZERO_ADDRESS
+from core.types import ZERO_ADDRESS, HowFinal
 
 FILTERS: Final = ("user", "resolver", "token", "nonce", "vault", "state")
 PAGING: Final = ("sort", "page", "page_size", "as_of", "as_of_hash", "as_of_state", "cursor")
 STATES: Final[Mapping[str, State]] = {
     "seen": "seen", "confirmed": "confirmed", "finalized": "finalized", "orphaned": "orphaned",
+}  # fmt: skip
+FINALITY: Final[Mapping[State, HowFinal | None]] = {
+    "seen": "latest", "confirmed": "safe", "finalized": "finalized", "orphaned": None,
 }  # fmt: skip
 GENERATIONS: Final = {1: "oldest", 2: "old", 3: "current"}
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,10 +45,14 @@ MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Deposit(msgspec.Struct, kw_only=True):
-    """GET /api/v1/vault/deposits/{id}: the log of a deposit. Amounts and nonces are strings of up to 78 digits."""
+    """GET /api/v1/vault/deposits/{id}: the log of a deposit. Amounts and nonces are strings of up to 78 digits.
+
+    `finality` is `state` in the words that blocks and transactions have, null for an orphan.
+    """
 
     id: str
     state: str
+    finality: HowFinal | None
     counts: bool
     generation: str
     vault: str
@@ -71,6 +78,7 @@ class Deposit(msgspec.Struct, kw_only=True):
         return cls(
             id=id_of(found.place),
             state=found.state,
+            finality=FINALITY[found.state],
             counts=found.counts,
             generation=GENERATIONS[found.generation],
             vault=checksum(found.vault),

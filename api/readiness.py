@@ -30,7 +30,11 @@ class Readiness:
         self._silence_s = silence_s
 
     def faults(self, lag: Lag) -> list[str]:
-        """Return why a chain's index is not fit, nothing if it is."""
+        """Return why a chain's index is not fit to be relied on, nothing if it is: stale, or an alarm is raised."""
+        return [*self.stale(lag), *(f"alarm, until `chainworkd alarm clear`: {alarm}" for alarm in lag.alarms)]
+
+    def stale(self, lag: Lag) -> list[str]:
+        """Return why a chain's index is out of date, nothing if it is not."""
         if lag.number is None:
             return ["nothing is indexed yet"]
         found = []

@@ -10,20 +10,24 @@ from api.addresses import checksum
 from api.amounts import display, exact
 from core.hex import to_hex
 from core.store.reader import Lag, StoredBlock, StoredToken, StoredTransfer, StoredTx
-from core.types import TokenStandard
+from core.types import HowFinal, TokenStandard
 
 GWEI: Final = 9
 ETHER: Final = 18
 
 
 class Health(msgspec.Struct):
-    """GET /api/v1/health. `status` is ok, stale (no news of the chain, or too far behind) or starting."""
+    """GET /api/v1/health. `status` is ok, stale (no news of the chain, or too far behind) or starting.
+
+    Additive: `alarm` says which blocks were orphaned after they had been called finalized, until a person clears it.
+    """
 
     status: str
     last_indexed_block: int | None
     last_indexed_timestamp: str | None
     chain_tip_block: int | None
     ingestion_lag_seconds: float | None
+    alarm: str | None
 
     @classmethod
     def of(cls, lag: Lag, *, stale: bool) -> "Health":
@@ -34,11 +38,12 @@ class Health(msgspec.Struct):
             last_indexed_timestamp=None if lag.block_time is None else iso(lag.block_time),
             chain_tip_block=lag.tip,
             ingestion_lag_seconds=lag.seconds,
+            alarm="; ".join(map(str, lag.alarms)) or None,
         )
 
 
 class Block(msgspec.Struct):
-    """GET /api/v1/blocks/{block_number}. `block_hash` and `mode` are additive.
+    """GET /api/v1/blocks/{block_number}. `block_hash`, `mode` and `finality` are additive.
 
     In mode `watch` the hashes are only those of stored transactions; the count is the block's own in either mode.
     """
@@ -49,6 +54,7 @@ class Block(msgspec.Struct):
     transaction_hashes: list[str]
     block_hash: str
     mode: Literal["full", "watch"]
+    finality: HowFinal
 
     @classmethod
     def of(cls, block: StoredBlock) -> "Block":
@@ -60,6 +66,7 @@ class Block(msgspec.Struct):
             transaction_hashes=[to_hex(tx_hash) for tx_hash in block.tx_hashes],
             block_hash=to_hex(block.hash),
             mode="watch" if block.watched else "full",
+            finality=block.finality,
         )
 
 
@@ -122,7 +129,10 @@ class Token(msgspec.Struct):
 
 
 class CommonTransaction(msgspec.Struct, kw_only=True):
-    """What listing and detail share. `contract_address` is additive: what a creation created."""
+    """What listing and detail share.
+
+    Additive: `contract_address`, what a creation created, and `finality`, how final the transaction's block is.
+    """
 
     hash: str
     block_number: int
@@ -136,6 +146,7 @@ class CommonTransaction(msgspec.Struct, kw_only=True):
     gas_price_gwei: Decimal
     gas_fee_usd: Decimal | None
     status: str | None
+    finality: HowFinal
 
 
 class Transaction(CommonTransaction, kw_only=True):
@@ -233,4 +244,5 @@ def _common(tx: StoredTx, native_symbol: str) -> dict[str, Any]:
         "gas_price_gwei": exact(tx.paid_gas_price, GWEI),
         "gas_fee_usd": None,
         "status": {1: "success", 0: "failed", None: None}[tx.status],
+        "finality": tx.finality,
     }

@@ -35,6 +35,7 @@ class Metrics:
         self._fetch_errors = self._counter("fetch_errors", "Failed fetches, by kind of error", (*chain, "error"))
         self._reorgs = self._counter("reorgs", "Rewinds of the head writer", chain)
         self._reorg_depth = self._gauge("reorg_depth_blocks", "Blocks the last rewind took away", chain)
+        self._alarms = self._gauge("finality_alarms", "Alarms that finalized blocks were orphaned, not cleared", chain)
         self._discarded = self._counter("blocks_discarded", "Blocks of history found orphaned", chain)
         self._pruned = self._counter("blocks_pruned", "Blocks that retention took away", chain)
         self._paused = self._gauge("backfill_paused", "1 while backfill waits for room on the disk", chain)
@@ -133,6 +134,10 @@ class ChainMetrics:
         self._m._reorgs.labels(self._chain).inc()
         self._m._reorg_depth.labels(self._chain).set(depth)
         self._m._cursor.labels(self._chain).set(ancestor)
+
+    def alarmed(self, count: int) -> None:
+        """Show how many alarms nobody has cleared."""
+        self._m._alarms.labels(self._chain).set(count)
 
     def discarded(self, blocks: int) -> None:
         """Count blocks of history that turned out to be orphaned."""

@@ -37,6 +37,16 @@ class Finality:
     by_depth: bool = False
 
 
+HowFinal = Literal["latest", "safe", "finalized"]
+
+
+def how_final(number: int, *, safe: int | None, finalized: int | None) -> HowFinal:
+    """Return what a stored block at `number` is, given the safe and the finalized block; `latest` is neither."""
+    if finalized is not None and number <= finalized:
+        return "finalized"
+    return "safe" if safe is not None and number <= safe else "latest"
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """The newest block a node has announced, with its parent and its time."""

@@ -21,6 +21,7 @@ from core.rpc.pool import RpcPool
 from core.rpc.source import RpcSource, chain_id, finalized
 from core.service import Service, supervise
 from core.settings import ChainSettings, token_overrides
+from core.store.alarm import PgAlarms
 from core.store.derived import Derived
 from core.store.endpoints import PgLearned
 from core.store.facts import PgFacts
@@ -194,7 +195,10 @@ def head_services(chain: Chain) -> Sequence[Service]:
         chain.source, chain.store, heads, name=name, max_blocks=of.max_blocks, jump_blocks=of.jump_blocks
     )
     tags = RpcFinality(chain.client, safe_depth=of.safe_depth, finalized_depth=of.finalized_depth)
-    finality = FinalityWatch(tags, PgFinality(chain.pool, chain.id), name=name, poll_s=of.poll_s * 2)
+    finality = FinalityWatch(
+        tags, PgFinality(chain.pool, chain.id), PgAlarms(chain.pool, chain.id), name=name,
+        on_alarms=chain.meter.alarmed, poll_s=of.poll_s * 2,
+    )  # fmt: skip
     return [heads, follower, finality]
 
 

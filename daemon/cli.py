@@ -18,7 +18,7 @@ from core.errors import BadConfig, ChainworkdError
 from core.service import exit_code, first_of, stopping_on_signals
 from core.settings import Settings
 from core.store.export import TABLES
-from daemon import backfill, check, commands, demo, export, family, run
+from daemon import alarms, backfill, check, commands, demo, export, family, run
 from daemon.roles import NOT_YET, ROLES
 
 log = logging.getLogger("daemon")
@@ -61,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     _backfill_grammar(commands_)
     _export_grammar(commands_)
     _token_grammar(commands_)
+    _alarm_grammar(commands_)
     child = commands_.add_parser("child")  # a parent starts it; not for people
     child.add_argument("role", choices=ROLES)
     return top
@@ -167,6 +168,23 @@ def _token_grammar(into: Any) -> None:
         actions, "revoke", "end a token at once", "chainworkd token revoke hc_live_1a2b3c4d", commands.token_revoke
     )
     made.add_argument("prefix", help="first 16 characters of the token, as `token list` shows them")
+
+
+def _alarm_grammar(into: Any) -> None:
+    alarm = into.add_parser(
+        "alarm", help="list and clear alarms that finalized blocks were orphaned",
+        description="List and clear alarms that finalized blocks were orphaned.",
+        epilog="example:\n  chainworkd alarm list", formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    actions = alarm.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add(actions, "list", "list alarms that nobody has cleared", "chainworkd alarm list", alarms.listed)
+    made = _add(
+        actions, "clear", "clear a chain's alarms, so that what spends money goes on",
+        "chainworkd alarm clear --chain mainnet --by ann --because 'two public nodes agree'", alarms.clear,
+    )  # fmt: skip
+    made.add_argument("--chain", default="", help="which chain; the default or the only one, if not given")
+    made.add_argument("--by", required=True, help="who says so")
+    made.add_argument("--because", required=True, help="what was looked at, for those who ask later")
 
 
 def _guarded(arguments: argparse.Namespace) -> int:

@@ -10,12 +10,14 @@ from typing import Final
 
 import asyncpg
 
+from core.alarm import Alarm
 from core.errors import StoreUnavailable
 from core.store import listing
+from core.store.alarm import PgAlarms
 from core.store.copy import hash_key
 from core.store.listing import Filter, Place, Window
 from core.store.pool import Connection, Pool, translated
-from core.types import BlockRange, BlockRef, TokenStandard, TokenTransfer, joined
+from core.types import BlockRange, BlockRef, HowFinal, TokenStandard, TokenTransfer, how_final, joined
 
 MAX_BLOCK_NUMBER: Final = 2**63 - 2
 
@@ -51,7 +53,9 @@ SQL_BLOCK: Final = """
             select t.hash from chain.transaction t
             where t.chain_id = $1 and t.block_number = $2
             order by t.tx_index
-        ) as hashes
+        ) as hashes,
+        (select h.safe_number from chain.head h where h.chain_id = $1) as safe,
+        (select h.finalized_number from chain.head h where h.chain_id = $1) as finalized
     from chain.block b
     where b.chain_id = $1 and b.number = $2
 """
@@ -69,6 +73,7 @@ SQL_TRANSACTIONS: Final = """
         and (t.block_number, t.tx_index) in (select * from unnest($2::bigint[], $3::integer[]))
     order by t.block_number desc, t.tx_index desc
 """
+SQL_FINAL: Final = "select safe_number as safe, finalized_number as finalized from chain.head where chain_id = $1"
 SQL_TRANSFERS: Final = """
     select block_number, tx_index, log_index, position, standard, token, sender, recipient, amount, token_id
     from chain.token_transfer
@@ -88,7 +93,10 @@ SQL_STANDARD_OF: Final = "select standard from chain.token_seen where chain_id =
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """How far the index is behind the chain, by the database alone. Nothing indexed yet: `number` is None."""
+    """How far the index is behind the chain, by the database alone. Nothing indexed yet: `number` is None.
+
+    `alarms` are those that nobody has cleared.
+    """
 
     number: int | None
     block_time: datetime | None
@@ -96,6 +104,7 @@ class Lag:
     tip_time: datetime | None
     seen_at: datetime | None
     asked_at: datetime
+    alarms: tuple[Alarm, ...] = ()
 
     @property
     def seconds(self) -> float | None:
@@ -120,6 +129,7 @@ class StoredBlock:
     tx_hashes: tuple[bytes, ...]
     tx_count: int
     watched: bool = False
+    finality: HowFinal = "latest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +170,7 @@ class StoredTx:
     status: int | None
     block_time: datetime
     transfers: tuple[StoredTransfer, ...] = ()
+    finality: HowFinal = "latest"
 
     @property
     def paid_gas_price(self) -> int:
@@ -194,7 +205,9 @@ class Reader:
         with translated():
             row = await self._pool.fetchrow(SQL_LAG, self._chain)
         assert row is not None, "the query selects from a constant row"
-        return Lag(row["number"], row["block_time"], row["tip"], row["tip_time"], row["seen_at"], row["asked_at"])
+        alarms = await PgAlarms(self._pool, self._chain).raised()
+        times = (row["tip"], row["tip_time"], row["seen_at"], row["asked_at"])
+        return Lag(row["number"], row["block_time"], *times, alarms)
 
     async def coverage(self) -> tuple[BlockRange, ...]:
         """Return the stored ranges in ascending order, adjacent ones joined."""
@@ -217,8 +230,9 @@ class Reader:
         if len(row["hashes"]) != expected:
             raise StoreUnavailable(f"block {number}: {len(row['hashes'])} of {expected} transactions are readable")
         return StoredBlock(
-            row["number"], row["hash"], row["block_time"], tuple(row["hashes"]), row["tx_count"], watched
-        )
+            row["number"], row["hash"], row["block_time"], tuple(row["hashes"]), row["tx_count"], watched,
+            how_final(number, safe=row["safe"], finalized=row["finalized"]),
+        )  # fmt: skip
 
     async def mode(self) -> str:
         """Return `full`, `watch` or `events`: what is stored of each block."""
@@ -283,7 +297,11 @@ class Reader:
         for row in moved:
             found = at_block(tokens.get(row["token"], ()), row["token"], row["block_number"])
             transfers[row["block_number"], row["tx_index"]].append(StoredTransfer(_transfer(row), found))
-        return tuple(_stored_tx(row, transfers[row["block_number"], row["tx_index"]]) for row in rows)
+        marks = await conn.fetchrow(SQL_FINAL, self._chain) or {"safe": None, "finalized": None}
+        return tuple(
+            _stored_tx(row, transfers[row["block_number"], row["tx_index"]], how_final(row["block_number"], **marks))
+            for row in rows
+        )
 
 
 @asynccontextmanager
@@ -351,7 +369,7 @@ def _transfer(row: asyncpg.Record) -> TokenTransfer:
     )
 
 
-def _stored_tx(row: asyncpg.Record, transfers: Sequence[StoredTransfer]) -> StoredTx:
+def _stored_tx(row: asyncpg.Record, transfers: Sequence[StoredTransfer], finality: HowFinal) -> StoredTx:
     return StoredTx(
         block_number=row["block_number"],
         tx_index=row["tx_index"],
@@ -369,6 +387,7 @@ def _stored_tx(row: asyncpg.Record, transfers: Sequence[StoredTransfer]) -> Stor
         status=row["status"],
         block_time=row["block_time"],
         transfers=tuple(transfers),
+        finality=finality,
     )
 
 

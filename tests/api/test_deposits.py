@@ -78,6 +78,7 @@ async def test_a_deposit_is_answered_field_for_field(bench: Bench, pool: Pool) -
     assert first == {
         "id": f"0-{make.block_hash(0)[:8].hex()}-0",
         "state": "finalized",
+        "finality": "finalized",
         "counts": True,
         "generation": "current",
         "vault": checksum(VAULT),
@@ -202,6 +203,7 @@ async def test_an_orphan_stays_and_says_why_and_the_anchor_tells_of_the_reorg(be
     assert [each["nonce"] for each in gone] == [None, "4"]
     assert gone[0]["orphaned_because"] == "the node's chain has another block"
     assert gone[0]["orphaned_at"] is not None
+    assert gone[0]["finality"] is None
     assert (await bench.get(f"{ALL}/{gone[0]['id']}")).json() == gone[0]
     await bench.refused(first["next_page_url"], 409)
 
@@ -249,6 +251,9 @@ async def test_a_link_cannot_make_a_deposit_more_final_than_it_is(bench: Bench, 
     assert body["finality"] == {"safe_block": 2, "finalized_block": 1, "by": "tags"}
     assert [each["state"] for each in body["data"]] == [
         state for state in ("seen", "confirmed", "finalized") for _ in range(2)
+    ]
+    assert [each["finality"] for each in body["data"]] == [
+        finality for finality in ("latest", "safe", "finalized") for _ in range(2)
     ]
 
 

@@ -11,9 +11,11 @@ import pytest
 
 from accounts import tokens
 from api.addresses import checksum
+from core.store.finality import PgFinality
 from core.store.pool import Pool
+from core.types import Finality
 from tests.api import make
-from tests.api.conftest import BASE, Bench, client_of
+from tests.api.conftest import BASE, CHAIN, Bench, client_of
 from tests.api.make import ALICE, BOB, CAROL
 
 V1 = "/api/v1"
@@ -56,6 +58,7 @@ async def test_health_says_how_far_the_index_is(bench: Bench) -> None:
         "last_indexed_timestamp": "2026-04-30T12:01:48Z",
         "chain_tip_block": 9,
         "ingestion_lag_seconds": Decimal("12.0"),
+        "alarm": None,
     }
 
 
@@ -79,6 +82,7 @@ async def test_a_block_lists_its_transactions_in_order(bench: Bench) -> None:
         "transaction_hashes": ["0x" + make.digest("tx", name).hex() for name in ("pay", "create", "fail", "old")],
         "block_hash": "0x" + make.block_hash(7).hex(),
         "mode": "full",
+        "finality": "latest",
     }
     assert (await bench.get(f"{V1}/blocks/8")).json()["transaction_hashes"] == []
     assert (await bench.get(f"{V1}/blocks/latest")).json()["block_number"] == 8
@@ -101,6 +105,7 @@ async def test_a_transaction_is_told_in_exact_numbers(bench: Bench) -> None:
         "gas_price_gwei": Decimal("12.5"),
         "gas_fee_usd": None,
         "status": "success",
+        "finality": "latest",
         "gas_fee_eth": Decimal("0.0002625"),
         "token_transfers": [],
         "price_source": None,
@@ -309,3 +314,30 @@ async def test_a_body_larger_than_any_path_reads_is_refused(bench: Bench) -> Non
     answer = await bench.client.request("GET", f"{V1}/health", content=b"x" * 70_000)
     assert (answer.status_code, answer.json()["code"]) == (413, "413")
     assert (await bench.client.request("GET", f"{V1}/health", content=b"x" * 100)).status_code == 200
+
+
+async def test_every_row_says_how_final_it_is(bench: Bench) -> None:
+    blocks = [make.block(n, [make.tx(f"t{n}")]) for n in range(4)]
+    await bench.store.commit(blocks, after=None)
+
+    async def told() -> list[tuple[str, str, str]]:
+        listed = (await bench.get(f"{V1}/transactions?sort=timestamp")).json()["data"]
+        found = []
+        for number, row in enumerate(listed):
+            detail = (await bench.get(f"{V1}/transactions/{row['hash']}")).json()["finality"]
+            block = (await bench.get(f"{V1}/blocks/{number}")).json()["finality"]
+            found.append((row["finality"], detail, block))
+        return found
+
+    assert await told() == [("latest",) * 3] * 4
+    await bench.store.saw(make.head(3))
+    assert await told() == [("latest",) * 3] * 4
+    finality = PgFinality(bench.pool, CHAIN)
+    await finality.note(Finality(blocks[1].ref, None))
+    assert await told() == [("safe",) * 3] * 2 + [("latest",) * 3] * 2
+    await finality.note(Finality(blocks[2].ref, blocks[0].ref))
+    assert await told() == [("finalized",) * 3, *[("safe",) * 3] * 2, ("latest",) * 3]
+    await bench.store.rewind(blocks[3].ref, blocks[1].ref, reason="test")
+    await bench.store.commit([make.block(2, fork="")], after=blocks[1].ref)
+    assert [block for *_, block in await told()] == ["finalized", "safe"]
+    assert (await bench.get(f"{V1}/blocks/2")).json()["finality"] == "latest"

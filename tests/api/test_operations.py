@@ -8,9 +8,12 @@ import asyncpg
 import httpx
 import pytest
 
+from core.store.alarm import PgAlarms
+from core.store.finality import PgFinality
 from core.store.pool import Pool
+from core.types import Finality
 from tests.api import make
-from tests.api.conftest import Bench, client_of
+from tests.api.conftest import CHAIN, Bench, client_of
 from tests.api.make import ALICE
 
 READY = "/readyz"
@@ -127,3 +130,27 @@ async def test_a_defect_is_a_500_without_details(bench: Bench, monkeypatch: pyte
 def test_the_status_page_is_one_file_of_modest_size() -> None:
     page = Path(__file__).resolve().parents[2] / "api" / "status.html"
     assert page.stat().st_size < 16_000
+
+
+async def test_an_alarm_revokes_readiness_until_it_is_cleared(bench: Bench) -> None:
+    blocks = [make.block(n) for n in range(6)]
+    await bench.store.commit(blocks, after=None)
+    await bench.store.saw(make.head(5))
+    await PgFinality(bench.pool, CHAIN).note(Finality(blocks[4].ref, blocks[3].ref))
+    await bench.store.rewind(blocks[5].ref, blocks[3].ref, reason="everyday")
+    await bench.store.saw(make.head(3))
+    assert (await bench.get(READY)).json()["ready"] is True
+    await bench.store.rewind(blocks[3].ref, blocks[1].ref, reason="another block at 2")
+    health = (await bench.get("/api/v1/health")).json()
+    await bench.store.saw(make.head(1))
+    (fault,) = (await bench.get(READY, 503)).json()["faults"]["main"]
+    assert fault.startswith("alarm, until `chainworkd alarm clear`: blocks 2..3 were orphaned at ")
+    assert fault.endswith("although 3 had been called finalized by the node: another block at 2")
+    assert health["alarm"] in fault
+    # What is indexed is right and up to date: only relying on finality is not.
+    assert (await bench.get("/api/v1/health")).json()["status"] == "ok"
+    assert await PgAlarms(bench.pool, CHAIN).clear("ann", "looked into") == 1
+    assert (await bench.get(READY)).json() == {"ready": True, "faults": {"main": []}}
+    row = await bench.pool.fetchrow("select cleared_at, cleared_by, cleared_because from chain.alarm")
+    assert row is not None and (row["cleared_by"], row["cleared_because"]) == ("ann", "looked into")
+    assert row["cleared_at"] is not None

@@ -90,7 +90,7 @@ def test_the_alerts_cover_what_can_go_wrong() -> None:
     text = (ROOT / "deploy/prometheus/alerts.yml").read_text()
     names = re.findall(r"- alert: (\w+)", text)
     assert len(names) == len(set(names))
-    wanted = {"Down", "Silent", "Behind", "NoCommits", "DeepReorg", "Restarts"}
+    wanted = {"Down", "Silent", "Behind", "NoCommits", "DeepReorg", "FinalityBroken", "Restarts"}
     assert {f"Chainworkd{name}" for name in wanted} <= set(names)
     runbook = (DOCS / "runbook.md").read_text()
     assert all(f"Chainworkd{name}" in runbook for name in wanted - {"Down"})

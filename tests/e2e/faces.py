@@ -55,7 +55,13 @@ def listed_face(block: Mapping[str, Any], tx: Mapping[str, Any], receipt: Mappin
 
 
 def told(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an answer without what tokens say of themselves, which is read a moment after their transfers."""
+    """Return an answer without what changes by itself.
+
+    That is what tokens say of themselves, which is read a moment after their transfers, and how final it is.
+    """
+    answer = {name: value for name, value in answer.items() if name != "finality"}
+    if "token_transfers" not in answer:
+        return answer
     found = answer["token_transfers"]
     if any("contract_address" not in each for each in found):
         return {**answer, "token_transfers": len(found)}

@@ -27,7 +27,7 @@ async def test_the_api_says_what_the_node_says(folder: Path, town: Devnet, rpc: 
 
         answers = await blocks_of(rpc, range(number + 1))
         for block, receipts in answers[-6:]:
-            assert await client.block(int(block["number"], 16)) == block_face(block)
+            assert told(await client.block(int(block["number"], 16))) == block_face(block)
             for tx, receipt in zip(block["transactions"], receipts, strict=True):
                 answer = await client.ok(f"/api/v1/transactions/{tx['hash']}")
                 assert told(answer) == detail_face(block, tx, receipt)
@@ -80,7 +80,7 @@ async def test_reorgs_of_any_depth_are_followed_and_archived(folder: Path, town:
             number, block_hash = await head_of(rpc)
             await client.serves(number, block_hash)
             for fresh, _ in await blocks_of(rpc, range(old - depth, number + 1)):
-                assert await client.block(int(fresh["number"], 16)) == block_face(fresh)
+                assert told(await client.block(int(fresh["number"], 16))) == block_face(fresh)
             reorg = (await client.ok("/status.json"))["chains"][0]["reorgs"][0]
             assert (reorg["ancestor"], reorg["orphaned"]) == (old - depth, depth)
             await assert_archived(folder, orphans)
