@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from api import deposits, params, schemas
+from api import deposits, params, reorgs, schemas
 from api.errors import Envelope
 from api.listings import DEFAULT_PAGE_SIZE, DIRECTIONS, MAX_PAGE_SIZE, STATUSES
 
@@ -14,7 +14,8 @@ Json = dict[str, Any]
 
 ANSWERS: Final[Sequence[type[msgspec.Struct]]] = (
     schemas.Health, schemas.Block, schemas.TransactionDetail, schemas.Page, schemas.Token,
-    deposits.Deposit, deposits.DepositList, Envelope,
+    deposits.Deposit, deposits.DepositList, reorgs.Reorg, reorgs.ReorgList, reorgs.OrphanedBlockList,
+    reorgs.OrphanedTransactionList, Envelope,
 )  # fmt: skip
 ERRORS: Final[Mapping[int, str]] = {
     400: "A parameter is wrong; the message names it",
@@ -30,6 +31,7 @@ EVERYWHERE: Final = (400, 401, 429, 500, 503)
 _ADDRESS: Final[Json] = {"type": "string", "pattern": "^0[xX][0-9a-fA-F]{40}$"}
 _HASH: Final[Json] = {"type": "string", "pattern": "^0[xX][0-9a-fA-F]{64}$"}
 _LOG: Final[Json] = {"type": "string", "pattern": "^[0-9]{1,18}-[0-9a-fA-F]{16}-[0-9]{1,9}$"}
+_REORG: Final[Json] = {"type": "string", "pattern": "^[0-9]{1,16}-[0-9a-fA-F]{16}$"}
 _NUMBER: Final[Json] = {"type": "integer", "minimum": 0, "maximum": params.MAX_BLOCK_NUMBER}
 _TIME: Final[Json] = {"type": "string", "format": "date-time"}
 _AMOUNT: Final[Json] = {"type": "string", "pattern": r"^[0-9]{1,60}(\.[0-9]{1,18})?$"}
@@ -71,6 +73,9 @@ QUERY: Final[Mapping[str, tuple[Json, str]]] = {
 QUERY_OF: Final[Mapping[tuple[str, str], tuple[Json, str]]] = {
     ("/api/v1/vault/deposits", "cursor"): (_LOG, "next_cursor of an earlier answer"),
     ("/api/v1/vault/deposits", "token"): (_ADDRESS, "deposits of this token; the zero address is the native coin"),
+    ("/api/v1/reorgs", "cursor"): (_REORG, "next_cursor of an earlier answer"),
+    ("/api/v1/reorgs", "as_of"): (_REORG, "newest reorg that the listing speaks of, as links carry it"),
+    ("/api/v1/reorgs/{id}/blocks", "cursor"): (_NUMBER, "next_cursor of an earlier answer"),
 }
 PATH: Final[Mapping[str, tuple[Json, str]]] = {
     "block_number": ({"type": "string", "pattern": "^([0-9]{1,18}|latest)$"}, "a block's number, or latest"),
@@ -79,6 +84,8 @@ PATH: Final[Mapping[str, tuple[Json, str]]] = {
     "id": (_LOG, "a deposit's id"),
     "contract_address": (_ADDRESS, "a token's contract, in any case"),
 }
+# What differs from PATH below one path.
+PATH_OF: Final[Mapping[str, tuple[Json, str]]] = {"/api/v1/reorgs/": (_REORG, "a reorg's id")}
 
 
 def document(paths: Mapping[str, tuple[str, type[msgspec.Struct], Sequence[str]]]) -> Json:
@@ -103,10 +110,11 @@ def document(paths: Mapping[str, tuple[str, type[msgspec.Struct], Sequence[str]]
 def _operation(path: str, summary: str, answer: type[msgspec.Struct], query: Sequence[str]) -> Json:
     inside = [name for name in PATH if f"{{{name}}}" in path]
     errors = sorted({*EVERYWHERE, *([404] if inside else []), *([409] if "as_of" in query else [])})
+    below = next((described for start, described in PATH_OF.items() if path.startswith(start)), None)
     return {
         "summary": summary,
         "operationId": path.removeprefix("/api/v1/").replace("/", "_").replace("{", "").replace("}", ""),
-        "parameters": [_parameter(name, "path", PATH[name]) for name in inside]
+        "parameters": [_parameter(name, "path", below or PATH[name]) for name in inside]
         + [_parameter(name, "query", QUERY_OF.get((path, name)) or QUERY[name]) for name in query],
         "responses": {
             "200": _response("The answer", answer.__name__),

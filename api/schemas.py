@@ -1,5 +1,6 @@
 """What the explorer answers, field for field as the seed document shows it. Numbers are exact, never floats."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal
@@ -14,6 +15,7 @@ from core.types import HowFinal, TokenStandard
 
 GWEI: Final = 9
 ETHER: Final = 18
+STATUS: Final[Mapping[int | None, str | None]] = {1: "success", 0: "failed", None: None}
 
 
 class Health(msgspec.Struct):
@@ -243,6 +245,6 @@ def _common(tx: StoredTx, native_symbol: str) -> dict[str, Any]:
         "gas_used": tx.gas_used,
         "gas_price_gwei": exact(tx.paid_gas_price, GWEI),
         "gas_fee_usd": None,
-        "status": {1: "success", 0: "failed", None: None}[tx.status],
+        "status": STATUS[tx.status],
         "finality": tx.finality,
     }

@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from accounts import tokens
-from api import deposits, listings, openapi, params, schemas
+from api import deposits, listings, openapi, params, reorgs, schemas
 from api.addresses import checksum
 from api.errors import BadRequest, NotFound, Unauthorized, Unavailable
 from api.limits import RateLimiter
@@ -20,6 +20,7 @@ from core.store import reader
 from core.store.deposits import Deposits
 from core.store.pool import Pool
 from core.store.reader import Reader
+from core.store.reorgs import Reorgs, StoredReorg
 
 PREFIX: Final = "/api/v1"
 
@@ -57,6 +58,10 @@ class Explorer:
             "/tokens/{contract_address}": self.token,
             "/vault/deposits": self.deposits,
             "/vault/deposits/{id}": self.deposit,
+            "/reorgs": self.reorgs,
+            "/reorgs/{id}": self.reorg,
+            "/reorgs/{id}/blocks": self.orphaned_blocks,
+            "/reorgs/{id}/transactions": self.orphaned_transactions,
         }
         return [
             *(Route(PREFIX + path, endpoint) for path, endpoint in endpoints.items()),
@@ -80,6 +85,14 @@ class Explorer:
                 (*deposits.FILTERS, *deposits.PAGING, "chain"),
             ),
             "/vault/deposits/{id}": ("One deposit, orphaned or not", deposits.Deposit, ("chain",)),
+            "/reorgs": ("Blocks that the chain no longer has, and why", reorgs.ReorgList, (*reorgs.PAGING, "chain")),
+            "/reorgs/{id}": ("One reorg", reorgs.Reorg, ("chain",)),
+            "/reorgs/{id}/blocks": ("Its blocks", reorgs.OrphanedBlockList, (*reorgs.INSIDE_PAGING, "chain")),
+            "/reorgs/{id}/transactions": (
+                "Its transactions",
+                reorgs.OrphanedTransactionList,
+                (*reorgs.INSIDE_PAGING, "chain"),
+            ),
         }
 
     async def health(self, request: Request) -> Response:
@@ -145,6 +158,29 @@ class Explorer:
             raise NotFound(f"id: no deposit {deposits.id_of(place)} into a watched vault in {covered}")
         return _answer(deposits.Deposit.of(found, symbol))
 
+    async def reorgs(self, request: Request) -> Response:
+        """Reorgs, newest first unless asked otherwise."""
+        symbol, chain_id = await self._admitted(request, *reorgs.PAGING)
+        style = listings.Style(symbol, self._public_url)
+        return _answer(await reorgs.listed(request, Reorgs(self._pool, chain_id), style))
+
+    async def reorg(self, request: Request) -> Response:
+        """One reorg."""
+        _, chain_id = await self._admitted(request)
+        return _answer(reorgs.Reorg.of(await _archived(request, Reorgs(self._pool, chain_id))))
+
+    async def orphaned_blocks(self, request: Request) -> Response:
+        """The blocks of a reorg."""
+        symbol, chain_id = await self._admitted(request, *reorgs.INSIDE_PAGING)
+        archive, style = Reorgs(self._pool, chain_id), listings.Style(symbol, self._public_url)
+        return _answer(await reorgs.blocks(request, archive, await _archived(request, archive), style))
+
+    async def orphaned_transactions(self, request: Request) -> Response:
+        """The transactions of a reorg."""
+        symbol, chain_id = await self._admitted(request, *reorgs.INSIDE_PAGING)
+        archive, style = Reorgs(self._pool, chain_id), listings.Style(symbol, self._public_url)
+        return _answer(await reorgs.transactions(request, archive, await _archived(request, archive), style))
+
     # -- admission ---------------------------------------------------------------------------------------------------
 
     async def _admit(self, request: Request, *known: str) -> tuple[str, Reader]:
@@ -197,6 +233,14 @@ def _description(document: dict[str, Any]) -> list[Route]:
 
 def _answer(body: msgspec.Struct) -> Response:
     return Response(schemas.encode(body), media_type="application/json")
+
+
+async def _archived(request: Request, archive: Reorgs) -> StoredReorg:
+    text = request.path_params["id"]
+    found = await archive.find(reorgs.place_of(text, "id"))
+    if found is None:
+        raise NotFound(f"id: no reorg {text} in the archive")
+    return found
 
 
 async def _missing_block(chain: Reader, number: int | None) -> NotFound:

@@ -299,7 +299,7 @@ class Reader:
             transfers[row["block_number"], row["tx_index"]].append(StoredTransfer(_transfer(row), found))
         marks = await conn.fetchrow(SQL_FINAL, self._chain) or {"safe": None, "finalized": None}
         return tuple(
-            _stored_tx(row, transfers[row["block_number"], row["tx_index"]], how_final(row["block_number"], **marks))
+            stored_tx(row, transfers[row["block_number"], row["tx_index"]], how_final(row["block_number"], **marks))
             for row in rows
         )
 
@@ -369,7 +369,8 @@ def _transfer(row: asyncpg.Record) -> TokenTransfer:
     )
 
 
-def _stored_tx(row: asyncpg.Record, transfers: Sequence[StoredTransfer], finality: HowFinal) -> StoredTx:
+def stored_tx(row: asyncpg.Record, transfers: Sequence[StoredTransfer] = (), finality: HowFinal = "latest") -> StoredTx:
+    """Return a row of SQL_TRANSACTIONS, or of what has the same columns, as a transaction."""
     return StoredTx(
         block_number=row["block_number"],
         tx_index=row["tx_index"],
