@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DATA ?= var/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test fuzz bench bench-peers bench-builder test-ostium-sdk check fmt schema lock contracts clean
+.PHONY: help setup demo run test fuzz bench bench-stream bench-peers bench-builder test-ostium-sdk check fmt schema lock contracts clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +53,9 @@ test-ostium-sdk: $(VENV)/.ready var/ostium-sdk/.ready ## let the ABI of Ostium's
 
 bench: setup ## measure: FIXTURE_BLOCKS traffic blocks (1,200), ONLY some of node,full,growth,latency,head
 	$(BIN)/python -m tests.bench run $(if $(ONLY),--only $(ONLY))
+
+bench-stream: $(VENV)/.ready ## measure how late facts are on the stream: prints JSON
+	@$(BIN)/python -m tests.bench.stream
 
 bench-peers: setup ## measure other indexers beside it: ONLY some of etl,cryo,subsquid,ponder; needs PyPI and npm
 	$(BIN)/python -m tests.bench peers $(if $(ONLY),--only $(ONLY))

@@ -19,7 +19,7 @@ TEMPLATE: Final = "chainworkd.template"  # where a group writes which of its pat
 
 
 # What a page of another origin may send and read.
-CORS_SENT: Final = ("authorization", "content-type", "x-api-key", "x-request-id", "x-trader-address")
+CORS_SENT: Final = ("authorization", "content-type", "last-event-id", "x-api-key", "x-request-id", "x-trader-address")
 CORS_READ: Final = ("retry-after", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "x-request-id")
 
 
@@ -93,16 +93,29 @@ class Measured:
             return
         started, status = time.perf_counter(), 500
 
+        streamed = False
+
+        def measure() -> None:
+            self._metrics.answered(_template(scope), status, time.perf_counter() - started)
+
         async def noting(message: Message) -> None:
-            nonlocal status
+            nonlocal status, streamed
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if streamed := _is_stream(message):
+                    # How long a stream stays open says nothing of how long it takes to answer.
+                    measure()
             await send(message)
 
         try:
             await self._app(scope, receive, noting)
         finally:
-            self._metrics.answered(_template(scope), status, time.perf_counter() - started)
+            if not streamed:
+                measure()
+
+
+def _is_stream(start: Message) -> bool:
+    return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in start["headers"])
 
 
 def _template(scope: Scope) -> str:

@@ -2,7 +2,7 @@
 
 ApiError
 ├── BadRequest 400, of which Invalid (fields are named), BadAddress, BadAction
-├── Unauthorized 401 · NotFound 404 · Conflict 409 · UpgradeRequired 426 · TooManyRequests 429
+├── Unauthorized 401 · NotFound 404 · Conflict 409 · Gone 410 · UpgradeRequired 426 · TooManyRequests 429
 └── Unavailable 503, of which SwitchedOff
 """
 
@@ -92,6 +92,13 @@ class Conflict(ApiError):
     """The thing has changed since."""
 
     status = 409
+
+
+class Gone(ApiError):
+    """What was asked for was there once and is not kept; the message says where to start over."""
+
+    status = 410
+    kind = "GONE"
 
 
 class UpgradeRequired(ApiError):

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from api import deposits, params, reorgs, schemas
+from api import deposits, facts, params, reorgs, schemas
 from api.errors import Envelope
 from api.listings import DEFAULT_PAGE_SIZE, DIRECTIONS, MAX_PAGE_SIZE, STATUSES
 
@@ -17,11 +17,16 @@ ANSWERS: Final[Sequence[type[msgspec.Struct]]] = (
     deposits.Deposit, deposits.DepositList, reorgs.Reorg, reorgs.ReorgList, reorgs.OrphanedBlockList,
     reorgs.OrphanedTransactionList, Envelope,
 )  # fmt: skip
+EVENTS: Final[Sequence[type[msgspec.Struct]]] = (
+    facts.HelloEvent, facts.BlockEvent, facts.ReorgEvent, facts.FinalizeEvent, facts.FillEvent, facts.HeartbeatEvent,
+    facts.EndEvent,
+)  # fmt: skip
 ERRORS: Final[Mapping[int, str]] = {
     400: "A parameter is wrong; the message names it",
     401: "No valid API token",
     404: "No such thing, or not indexed",
     409: "The block that the listing is anchored at is gone",
+    410: "Facts after this number are not kept; the message says where to start over",
     429: "Too many requests with this token; Retry-After says when to come back",
     500: "A defect of the server",
     503: "Temporarily unavailable",
@@ -88,9 +93,10 @@ PATH: Final[Mapping[str, tuple[Json, str]]] = {
 PATH_OF: Final[Mapping[str, tuple[Json, str]]] = {"/api/v1/reorgs/": (_REORG, "a reorg's id")}
 
 
-def document(paths: Mapping[str, tuple[str, type[msgspec.Struct], Sequence[str]]]) -> Json:
-    """Return the description of `paths`: path -> (summary, answer, names of its query parameters)."""
-    _, components = msgspec.json.schema_components(ANSWERS, ref_template="#/components/schemas/{name}")
+def document(paths: Mapping[str, tuple[str, type[msgspec.Struct], Sequence[str]]], *, stream: str) -> Json:
+    """Return the description of `paths` and `stream`: path -> (summary, answer, names of its query parameters)."""
+    _, components = msgspec.json.schema_components((*ANSWERS, *EVENTS), ref_template="#/components/schemas/{name}")
+    components["StreamMessage"] = {"oneOf": [{"$ref": f"#/components/schemas/{each.__name__}"} for each in EVENTS]}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -99,7 +105,10 @@ def document(paths: Mapping[str, tuple[str, type[msgspec.Struct], Sequence[str]]
             "description": "Blocks, transactions, token transfers and vault deposits of EVM chains. Amounts are exact.",
         },
         "security": [{"token": []}],
-        "paths": {path: {"get": _operation(path, *described)} for path, described in paths.items()},
+        "paths": {
+            **{path: {"get": _operation(path, *described)} for path, described in paths.items()},
+            stream: {"get": _stream()},
+        },
         "components": {
             "schemas": _numbers(components),
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "hc_live_…"}},
@@ -118,6 +127,47 @@ def _operation(path: str, summary: str, answer: type[msgspec.Struct], query: Seq
         + [_parameter(name, "query", QUERY_OF.get((path, name)) or QUERY[name]) for name in query],
         "responses": {
             "200": _response("The answer", answer.__name__),
+            **{str(status): _response(ERRORS[status], Envelope.__name__) for status in errors},
+        },
+    }
+
+
+# One event, as OpenAPI 3.2 describes streams of them: what is between two empty lines.
+_EVENT: Final[Json] = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "pattern": "^[0-9]+$"},
+        "event": {"enum": ["hello", *facts.KINDS, "end"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/StreamMessage"},
+        },
+        "retry": {"type": "integer"},
+    },
+}
+
+
+def _stream() -> Json:
+    fact: Json = {"type": "string", "pattern": "^[0-9]{1,18}$"}
+    returns: Json = {"type": "string", "pattern": "^[0-9]{0,18}$"}
+    kinds: Json = {"type": "array", "items": {"enum": list(facts.KINDS)}, "minItems": 1}
+    back = "the last fact that was received: as `from`, and stronger; what a browser sends when it returns"
+    query = {
+        "chain": QUERY["chain"],
+        "from": (fact, "facts after this one; without it only what comes"),
+        "kinds": (kinds, "only these kinds, separated by commas"),
+    }
+    parameters = [_parameter(name, "query", described) for name, described in query.items()]
+    parameters[-1] |= {"style": "form", "explode": False}
+    says = "Server-Sent Events without end: each `data` is a StreamMessage. As a WebSocket: each message is one"
+    errors = sorted({*EVERYWHERE, 410})
+    return {
+        "summary": "What happens to the stored chain, in order",
+        "operationId": "stream",
+        "parameters": [*parameters, _parameter("Last-Event-ID", "header", (returns, back))],
+        "responses": {
+            "200": {"description": says, "content": {"text/event-stream": {"schema": _EVENT}}},
             **{str(status): _response(ERRORS[status], Envelope.__name__) for status in errors},
         },
     }

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from api.errors import BadRequest
 from core.types import U256_MAX
@@ -16,7 +16,7 @@ MAX_PAGE: Final = 1_000_000
 T = TypeVar("T")
 
 
-def refuse_unknown(request: Request, known: frozenset[str]) -> None:
+def refuse_unknown(request: HTTPConnection, known: frozenset[str]) -> None:
     """Raise BadRequest for a query parameter that is not `known`, or given twice."""
     for name in request.query_params:
         if name not in known:

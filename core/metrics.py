@@ -51,6 +51,9 @@ class Metrics:
         self._requests = self._counter("api_requests", "Answered HTTP requests", ("route", "status"))
         self._request_s = self._histogram("api_request_duration_seconds", "Time to answer", ("route",))
         self._answered: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._streams = self._gauge("streams", "Open streams of facts", ("transport",))
+        self._streams_ended = self._counter("streams_ended", "Streams of facts that ended", ("why",))
+        self._listening = self._gauge("facts_listening", "1 while NOTIFY is heard, 0 while facts are polled", ())
         self._sockets_open = self._gauge("builder_sockets", "Open WebSockets of the builder", ("socket",))
         self._messages = self._counter("builder_messages", "Answered messages on /v1/exchange/ws", ("outcome",))
         self._feed_up = self._gauge("market_feed_up", "1 while the upstream of prices answers", ("feed",))
@@ -64,6 +67,10 @@ class Metrics:
     def for_chain(self, name: str) -> "ChainMetrics":
         """Return the view that the services of one chain report to."""
         return ChainMetrics(self, name)
+
+    def for_streams(self) -> "StreamMetrics":
+        """Return the view that streams of facts report to."""
+        return StreamMetrics(self)
 
     def for_builder(self) -> "BuilderMetrics":
         """Return the view that the builder's sockets report to."""
@@ -195,6 +202,31 @@ class EndpointMetrics:
     def out(self, is_out: bool) -> None:
         """Show whether the endpoint is left alone."""
         self._out.set(is_out)
+
+
+class StreamMetrics:
+    """The metrics of streams of facts."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._m = metrics
+
+    @contextmanager
+    def open(self, transport: str) -> Iterator[None]:
+        """Count a stream as open."""
+        gauge = self._m._streams.labels(transport)
+        gauge.inc()
+        try:
+            yield
+        finally:
+            gauge.dec()
+
+    def ended(self, why: str) -> None:
+        """Count a stream that ended; `why` is one of few words."""
+        self._m._streams_ended.labels(why).inc()
+
+    def listening(self, on: bool) -> None:
+        """Show whether NOTIFY is heard."""
+        self._m._listening.set(on)
 
 
 class BuilderMetrics:

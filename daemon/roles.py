@@ -11,6 +11,7 @@ from typing import Final, Literal
 from starlette.routing import BaseRoute
 
 from api.app import application
+from api.hub import FactHub
 from api.limits import Budget, RateLimiter
 from api.readiness import Readiness
 from api.routes.builder import Builder
@@ -114,10 +115,13 @@ def _api(
     settings: Settings, pool: Pool, metrics: Metrics, sockets: Sockets, groups: Sequence[Builder]
 ) -> Sequence[Service]:
     readiness = readiness_of(settings, pool)
+    streams = metrics.for_streams()
+    hub = FactHub(pool, streams, max_streams=settings.api.max_streams)
     symbols: Mapping[str, str] = {name: chain.native_symbol for name, chain in settings.chains.items()}
     explorer = Explorer(
         pool, readiness, default_chain=settings.explorer_chain, native_symbols=symbols,
         public_url=settings.api.public_url, limiter=RateLimiter(Budget(settings.api.rate_limit)),
+        stream=(hub, streams),
     )  # fmt: skip
     public: list[BaseRoute] = [*groups, *explorer.routes()]
     page = status_page(pool, readiness)
@@ -128,8 +132,9 @@ def _api(
     face = application(public, metrics, cors_origins=settings.api.cors_origins, groups=groups)
     proxies = settings.api.trusted_proxies
     return [
-        HttpServer(face, sockets.api, name="api", sockets=bool(groups), proxies=proxies),
+        HttpServer(face, sockets.api, name="api", sockets=True, proxies=proxies),
         HttpServer(application([*probes(metrics, readiness), *page], metrics), sockets.ops, name="ops.api"),
+        hub,
         systemd.Announcer(),
     ]
 

@@ -5,17 +5,20 @@ from importlib import resources
 from typing import Any, Final
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from accounts import tokens
 from api import deposits, listings, openapi, params, reorgs, schemas
 from api.addresses import checksum
 from api.errors import BadRequest, NotFound, Unauthorized, Unavailable
+from api.hub import FactHub
 from api.limits import RateLimiter
 from api.readiness import Readiness
 from api.routes.operations import PAGE_POLICY
+from api.stream import Stream
+from core.metrics import StreamMetrics
 from core.store import reader
 from core.store.deposits import Deposits
 from core.store.pool import Pool
@@ -23,6 +26,7 @@ from core.store.reader import Reader
 from core.store.reorgs import Reorgs, StoredReorg
 
 PREFIX: Final = "/api/v1"
+STREAM_PATHS: Final = ("/stream", f"{PREFIX}/stream")
 
 
 class Explorer:
@@ -37,6 +41,7 @@ class Explorer:
         native_symbols: Mapping[str, str],
         public_url: str,
         limiter: RateLimiter,
+        stream: tuple[FactHub, StreamMetrics],
     ) -> None:
         self._pool = pool
         self._readiness = readiness
@@ -44,9 +49,10 @@ class Explorer:
         self._symbols = native_symbols
         self._public_url = public_url.rstrip("/")
         self._limiter = limiter
+        self._stream = Stream(*stream, self._named)
         self._chains: dict[str, int] = {}
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[BaseRoute]:
         """Return the group's routes, its description and the page that shows it."""
         described = self.described()
         endpoints = {
@@ -65,7 +71,11 @@ class Explorer:
         }
         return [
             *(Route(PREFIX + path, endpoint) for path, endpoint in endpoints.items()),
-            *_description(openapi.document({PREFIX + path: described[path] for path in endpoints})),
+            *(Route(path, self._stream, methods=["GET"]) for path in STREAM_PATHS),
+            *(WebSocketRoute(path, self._stream) for path in STREAM_PATHS),
+            *_description(
+                openapi.document({PREFIX + path: described[path] for path in endpoints}, stream=STREAM_PATHS[0])
+            ),
         ]
 
     @staticmethod
@@ -189,14 +199,18 @@ class Explorer:
         return symbol, Reader(self._pool, chain_id)
 
     async def _admitted(self, request: Request, *known: str) -> tuple[str, int]:
-        """Check key and parameter names; return native symbol and id of the chain that is asked for."""
+        """Check as `_named`; return native symbol and id of the chain that is asked for."""
+        name, chain_id = await self._named(request, known)
+        return self._symbols.get(name, "ETH"), chain_id
+
+    async def _named(self, request: HTTPConnection, known: Sequence[str]) -> tuple[str, int]:
+        """Check key and parameter names; return name and id of the chain that is asked for."""
         token = await self._authenticate(request)
         await self._limiter.spend(token.prefix)
         params.refuse_unknown(request, frozenset({"chain", *known}))
-        name, chain_id = await self._chain(request.query_params.get("chain"))
-        return self._symbols.get(name, "ETH"), chain_id
+        return await self._chain(request.query_params.get("chain"))
 
-    async def _authenticate(self, request: Request) -> tokens.ApiToken:
+    async def _authenticate(self, request: HTTPConnection) -> tokens.ApiToken:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         token = await tokens.authenticate(self._pool, key.strip()) if scheme.lower() == "bearer" else None
         if token is None:

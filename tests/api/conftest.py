@@ -8,6 +8,7 @@ import pytest
 
 from accounts import tokens
 from api.app import application
+from api.hub import FactHub
 from api.limits import Budget, RateLimiter
 from api.readiness import Readiness
 from api.routes.explorer import Explorer
@@ -17,6 +18,7 @@ from core.store.derived import Derived
 from core.store.pg import PgStore
 from core.store.pool import Pool, open_pool
 from indexer.decode.tables import TransferTable
+from tests.api.streams import House, streaming
 
 CHAIN = 31_337
 BASE = "http://api.test"
@@ -79,8 +81,16 @@ def client_of(pool: Pool, token: str = "", *, public_url: str = "", rate_limit: 
         native_symbols={"main": "ETH"},
         public_url=public_url,
         limiter=RateLimiter(Budget(rate_limit)),
+        stream=(FactHub(pool, metrics.for_streams(), max_streams=2), metrics.for_streams()),
     )
     routes = [*explorer.routes(), *probes(metrics, readiness), *status_page(pool, readiness)]
     transport = httpx.ASGITransport(app=application(routes, metrics), raise_app_exceptions=False)
     headers = {"authorization": f"Bearer {token}"} if token else {}
     return httpx.AsyncClient(transport=transport, base_url=BASE, headers=headers)
+
+
+@pytest.fixture
+async def house(pool: Pool, api_pool: Pool) -> AsyncIterator[House]:
+    """A real server of streams."""
+    async with streaming(pool, api_pool) as house:
+        yield house
