@@ -9,7 +9,8 @@ ChainworkdError
 │   ├── BadAnswer             the node's answer contradicts its specification or itself
 │   ├── CursorMoved           another writer advanced or rewound the chain first
 │   ├── SeamBroken            fetched blocks do not join the stored ones (yet)
-│   └── StoreUnavailable      the database does not answer
+│   ├── StoreUnavailable      the database does not answer
+│   └── ProjectionFailed      something derived from facts has a defect; what it derives from goes on
 └── Fatal                     a person has to act; the process ends
     ├── BadConfig             settings are wrong or contradict what they describe: exit 78
     ├── WrongChain            a node or a database belongs to another chain than configured: exit 78
@@ -90,6 +91,10 @@ class SeamBroken(Transient):
 
 class StoreUnavailable(Transient):
     """The database cannot be reached or ended the connection."""
+
+
+class ProjectionFailed(Transient):
+    """A projection could not apply or undo a fact: it stands still there and is tried again; nobody else is stopped."""
 
 
 class BadConfig(Fatal):

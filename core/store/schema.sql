@@ -371,6 +371,19 @@ CREATE TABLE chain.orphan_vault_event (
     nonce chain.uint256
 );
 
+CREATE TABLE chain.projection (
+    chain_id bigint NOT NULL,
+    name text NOT NULL,
+    seq bigint NOT NULL,
+    number bigint,
+    hash bytea,
+    updated_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE chain.projection IS 'How far who derives something from facts has come: written in the transaction of what it derives (core/projection.py).';
+
+COMMENT ON COLUMN chain.projection.number IS 'The newest block it knows, with its hash; null while it knows none.';
+
 CREATE TABLE chain.reorg (
     chain_id bigint NOT NULL,
     detected_at timestamp with time zone NOT NULL,
@@ -569,6 +582,9 @@ ALTER TABLE ONLY chain.orphan_transaction
 ALTER TABLE ONLY chain.orphan_vault_event
     ADD CONSTRAINT orphan_vault_event_pkey PRIMARY KEY (chain_id, detected_at, block_number, log_index);
 
+ALTER TABLE ONLY chain.projection
+    ADD CONSTRAINT projection_pkey PRIMARY KEY (chain_id, name);
+
 ALTER TABLE ONLY chain.reorg
     ADD CONSTRAINT reorg_pkey PRIMARY KEY (chain_id, detected_at, orphan_hash);
 
@@ -667,6 +683,9 @@ GRANT SELECT ON TABLE chain.orphan_transaction TO chainworkd_worker;
 
 GRANT SELECT ON TABLE chain.orphan_vault_event TO chainworkd_worker;
 GRANT SELECT ON TABLE chain.orphan_vault_event TO chainworkd_api;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE chain.projection TO chainworkd_worker;
+GRANT SELECT ON TABLE chain.projection TO chainworkd_api;
 
 GRANT SELECT ON TABLE chain.reorg TO chainworkd_api;
 GRANT SELECT ON TABLE chain.reorg TO chainworkd_worker;

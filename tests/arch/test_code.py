@@ -21,7 +21,9 @@ PURE = (
 IMPURE = frozenset({"asyncio", "aiohttp", "asyncpg", "os", "time", "random", "socket", "secrets", "core.settings"})
 
 # file::function -> why it may catch everything.
-BROAD: dict[str, str] = {}
+BROAD: dict[str, str] = {
+    "core/projection.py::Projector._carried_out": "a defect of what is derived must not end the process of the head",
+}
 # file::function -> why a float is no danger to money there.
 FLOATS = {
     "api/routes/operations.py::_block_line": "a share of gas, shown as a percentage",

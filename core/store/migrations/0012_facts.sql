@@ -63,10 +63,26 @@ comment on table chain.alarm is
     'Blocks were orphaned that had been called finalized. While one of a chain''s rows has no cleared_at, nothing may spend money on what that chain says.';
 comment on column chain.alarm.finalized_number is 'What had been called finalized; by_depth: by a depth that settings say, not by the node.';
 
+create table chain.projection (
+    chain_id bigint not null,
+    name text not null,
+    seq bigint not null,
+    number bigint,
+    hash bytea,
+    updated_at timestamptz not null,
+    primary key (chain_id, name)
+);
+comment on table chain.projection is
+    'How far who derives something from facts has come: written in the transaction of what it derives (core/projection.py).';
+comment on column chain.projection.number is 'The newest block it knows, with its hash; null while it knows none.';
+-- Robots and payments write their own tables, and their place with them.
+grant insert, update on chain.projection to chainworkd_worker;
+
 reset role;
 
 -- migrate:down
 
+drop table chain.projection;
 drop table chain.alarm;
 drop table chain.fact;
 drop table chain.fact_tail;
