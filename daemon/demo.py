@@ -183,6 +183,7 @@ chainworkd demo: a local chain is being indexed and served. Ctrl-C stops it; sta
   metrics          {metrics}
   readiness        {self._house.ops_url("api")}/readyz
   Ostium prices    {api.replace("http", "ws", 1)}/v1/market/stream
+  facts, live      curl -sN -H 'Authorization: Bearer {self._token}' '{api}/stream?from=0'
 
   {head} {v1}/health
   {head} {v1}/blocks/{number}

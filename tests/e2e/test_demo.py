@@ -103,6 +103,11 @@ async def assert_what_is_printed_works(text: str) -> None:
         for row in body.get("data", []):
             assert_shape(DEPOSIT if "counts" in row else TRANSACTION, row)
         assert (await shell(line, "-o /dev/null -w '%{http_code}'")) == "200"
+    live = re.search(r"^  facts, live +(curl .*)$", text, re.MULTILINE)
+    assert live is not None
+    # It has no end of its own; the chain moves on, and curl with it into a closed pipe.
+    heard = await shell(f"{live[1]} | head -n 8")
+    assert heard.startswith("retry: 2000\nid: 0\nevent: hello\ndata: {")
     pages = re.findall(r"^  (?:status page|metrics|readiness) .*$", text, re.MULTILINE)
     for url in re.findall(r"http://\S+", "\n".join(pages)):
         assert (await shell(f"curl -s {url} -o /dev/null -w '%{{http_code}}'")) == "200", url

@@ -155,3 +155,20 @@ async def test_what_is_stored_before_the_upgrade_is_told_as_filled(
     assert [each.fact for each in await facts.after(0, 10)] == [filled(90, 94), filled(100, 102)]
     await store.commit(A[103:104], after=A[102].ref)
     assert await seqs(facts) == [1, 2, 3]
+
+
+async def test_who_spends_money_may_read_facts_and_alarms_and_keep_its_own_place(
+    store: PgStore, database_url: str
+) -> None:
+    place = "insert into chain.projection values ($1, 'payments', 1, null, null, now())"
+    async with open_pool(database_url, role="chainworkd_worker", size=1) as worker:
+        assert await worker.fetchval("select count(*) from chain.fact") == 1
+        assert await worker.fetchval("select count(*) from chain.alarm where cleared_at is null") == 0
+        await worker.execute(place, CHAIN)
+        for sql in ("delete from chain.fact", "update chain.alarm set cleared_at = now()"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await worker.execute(sql)
+    async with open_pool(database_url, role="chainworkd_api", size=1) as api:
+        assert await api.fetchval("select count(*) from chain.fact") == 1
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await api.execute(place, CHAIN)
