@@ -15,11 +15,11 @@ from api import stream as stream_module
 from api.reorgs import id_of
 from core.store.facts import PgFacts
 from core.store.finality import PgFinality
-from core.store.pool import Pool
+from core.store.pool import Pool, open_pool
 from core.types import Finality
 from tests import make
 from tests.api.conftest import CHAIN
-from tests.api.streams import House, Sse
+from tests.api.streams import House, Sse, streaming
 from tests.e2e.waiting import until
 
 A = make.chain(60, txs=2)
@@ -351,3 +351,17 @@ async def test_when_the_listening_connection_breaks_facts_still_arrive(house: Ho
         await until(lambda: house.metric("facts_listening"))
         await house.store.commit(A[2:3], after=A[1].ref)
         assert (await reader.event())[1]["block_number"] == 2
+
+
+async def test_with_a_single_connection_facts_are_polled_and_the_api_still_answers(
+    pool: Pool, database_url: str
+) -> None:
+    async with open_pool(database_url, role="chainworkd_api", size=1) as single, streaming(pool, single) as house:
+        await house.store.commit(A[:1], after=None)
+        async with house.sse() as reader:
+            await reader.event()
+            await house.store.commit(A[1:2], after=A[0].ref)
+            assert (await reader.event())[1]["block_number"] == 1
+            async with house.session.get(f"{house.url}/api/v1/blocks/1") as answer:
+                assert answer.status == 200
+        assert house.metric("facts_listening") == 0
