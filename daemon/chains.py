@@ -35,11 +35,9 @@ from core.store.watch import declare
 from core.types import Block, Log
 from indexer.backfill import Backfill, WantedRange
 from indexer.decode.tables import EventTransactionTable, LogTable, TransferTable, VaultTable
-from indexer.eventpath import EventPath
 from indexer.finality import FinalityWatch
 from indexer.follow import Follower
 from indexer.head import HeadWatch
-from indexer.hotpath import HotPath
 from indexer.pipeline import Pipeline
 from indexer.retention import Retention
 from indexer.tokens import Override, Tokens
@@ -231,14 +229,19 @@ def bulk(chain: Chain) -> Pipeline:
     known = (TransferTable, LogTable, VaultTable, EventTransactionTable)
     assert all(isinstance(each, known) for each in chain.derived), "a table unknown to the hot path would stay empty"
     watched = watched_of(of)
+    # numba takes a quarter of a second and 60 MB, which the head's process has no use for.
+    from indexer.eventpath import EventPath  # noqa: PLC0415
+    from indexer.hotpath import HotPath  # noqa: PLC0415
+    from indexer.warm import warm  # noqa: PLC0415
+
     if of.mode == "events":
         events = EventAnswers(chain.client, sorted(watched or ()))
         return Pipeline(
             events, chain.source, EventPath(chain.id, transfers, logs, per_log), chain.store,
-            chunk_blocks=of.chunk_blocks * EVENT_CHUNK, part_blocks=EVENT_PART,
+            chunk_blocks=of.chunk_blocks * EVENT_CHUNK, part_blocks=EVENT_PART, prepare=warm,
         )  # fmt: skip
     hot = HotPath(chain.id, transfers, logs, per_log, watched)
-    return Pipeline(chain.answers, chain.source, hot, chain.store, chunk_blocks=of.chunk_blocks)
+    return Pipeline(chain.answers, chain.source, hot, chain.store, chunk_blocks=of.chunk_blocks, prepare=warm)
 
 
 def watched_of(chain: ChainSettings) -> Collection[bytes] | None:

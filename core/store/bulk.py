@@ -12,6 +12,10 @@ HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER: Final = b"\xff\xff"
 
 
+class Unusual(Exception):
+    """Blocks that are not exactly as an encoder expects them; the careful path decides."""
+
+
 class RowsRefused(Exception):
     """The database does not take encoded rows; nothing of them is stored."""
 
