@@ -2,28 +2,22 @@
 
 import argparse
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from accounts import tokens
 from api.schemas import iso
-from core.errors import BadConfig, StoreUnavailable
+from core.errors import BadConfig
 from core.settings import Settings
 from core.store import migrate as migrations
 from core.store import reader
-from core.store.pool import Pool, open_pool
+from core.store.pool import Pool
 from core.store.reader import Reader
-from daemon.roles import readiness_of
-from daemon.run import existing_database
+from daemon.database import existing_database, open_database
+from daemon.readiness import readiness_of
 from daemon.schema import MIGRATIONS
-
-
-def say(line: str) -> None:
-    """Print a line of a command's answer."""
-    sys.stdout.write(line + "\n")
+from daemon.terminal import say
 
 
 async def migrate(settings: Settings, arguments: argparse.Namespace) -> int | None:
@@ -125,15 +119,3 @@ async def token_revoke(settings: Settings, arguments: argparse.Namespace) -> int
             return None
     sys.stderr.write(f"no valid token starts with {arguments.prefix[: tokens.SHOWN_CHARACTERS]}\n")
     return 1
-
-
-@asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[Pool]:
-    """Open a small pool on a migrated database, the running embedded one included."""
-    async with existing_database(settings) as url:
-        try:
-            await migrations.require_migrated(url, MIGRATIONS)
-        except StoreUnavailable as error:
-            raise BadConfig(str(error)) from error
-        async with open_pool(url, size=2) as pool:
-            yield pool
