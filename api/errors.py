@@ -1,7 +1,8 @@
 """One tree of HTTP errors, one renderer per group of paths.
 
 ApiError
-├── BadRequest 400 · Unauthorized 401 · NotFound 404 · Conflict 409 · TooManyRequests 429
+├── BadRequest 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · Conflict 409 · TooLarge 413 · TooSlow 408
+├── TooManyRequests 429
 └── Unavailable 503
 """
 
@@ -13,6 +14,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from core.errors import ChainworkdError, Transient
 
@@ -38,7 +40,16 @@ class Unauthorized(ApiError):
     """No valid credentials."""
 
     status = 401
-    headers: Mapping[str, str] = {"www-authenticate": "Bearer"}
+
+    def __init__(self, message: str, scheme: str = "Bearer") -> None:
+        super().__init__(message)
+        self.headers = {"www-authenticate": scheme} if scheme else {}
+
+
+class Forbidden(ApiError):
+    """Valid credentials, but not for this."""
+
+    status = 403
 
 
 class NotFound(ApiError):
@@ -51,6 +62,20 @@ class Conflict(ApiError):
     """The thing has changed since."""
 
     status = 409
+
+
+class TooLarge(ApiError):
+    """A body that no path here reads; the connection ends, or the rest of it would still arrive."""
+
+    status = 413
+    headers: Mapping[str, str] = {"connection": "close"}
+
+
+class TooSlow(ApiError):
+    """A body that does not arrive."""
+
+    status = 408
+    headers: Mapping[str, str] = {"connection": "close"}
 
 
 class TooManyRequests(ApiError):
@@ -95,9 +120,15 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         return envelope(404, f"no such path: {request.url.path}")
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
+        allowed = _allowed(request)
         return envelope(405, f"{request.method} is not allowed here, {allowed} is", {"allow": allowed})
     return envelope(error.status_code, error.detail)
+
+
+def _allowed(request: Request) -> str:
+    """Return the methods of all routes of a path: each method may be a route of its own."""
+    found = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return ", ".join(sorted({method for route in found for method in route.methods}))
 
 
 async def on_unavailable(_: Request, error: Exception) -> Response:

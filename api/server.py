@@ -10,6 +10,7 @@ import uvicorn
 from starlette.applications import Starlette
 from typing_extensions import override
 
+from api.connection import BoundedConnection
 from core.errors import BadConfig
 
 GRACE_S: Final = 5
@@ -43,8 +44,8 @@ class HttpServer:
         self.name = name
         self._socket = bound
         self._config = uvicorn.Config(
-            app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
-            timeout_graceful_shutdown=GRACE_S, timeout_keep_alive=30,
+            app, http=BoundedConnection, ws="none", lifespan="off", log_config=None, access_log=False,
+            server_header=False, timeout_graceful_shutdown=GRACE_S, timeout_keep_alive=30,
         )  # fmt: skip
 
     async def run(self) -> None:

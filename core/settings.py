@@ -48,6 +48,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 HexAddress = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Rate = Annotated[str, Field(pattern=r"^([1-9][0-9]{0,6}/(second|minute|hour|day))?$")]
 
 
 def _http_url(value: str) -> str:
@@ -113,8 +114,21 @@ class ApiSettings(Part):
     host: str = "127.0.0.1"
     port: Port = 8080
     public_url: Annotated[str, AfterValidator(_http_url)] = ""
-    rate_limit: Annotated[str, Field(pattern=r"^([1-9][0-9]{0,6}/(second|minute|hour|day))?$")] = "600/minute"
+    rate_limit: Rate = "600/minute"
     cors_origins: tuple[str, ...] = ()
+
+
+class AuthSettings(Part):
+    """How long sessions and people's tokens last, and how often somebody may try to sign in."""
+
+    access_minutes: Annotated[int, Field(ge=1, le=60)] = 10
+    refresh_days: Annotated[int, Field(ge=1, le=365)] = 14
+    session_days: Annotated[int, Field(ge=1, le=3_650)] = 90
+    refresh_grace_s: Annotated[float, Field(ge=0, le=60)] = 10.0
+    user_token_days: Annotated[int, Field(ge=0, le=36_500)] = 0
+    client_rate: Rate = "30/minute"
+    account_rate: Rate = "10/minute"
+    register_rate: Rate = "20/hour"
 
 
 class OpsSettings(Part):
@@ -220,6 +234,7 @@ class Settings(BaseSettings):
     data_dir: str = ""
     database: DatabaseSettings = DatabaseSettings()
     api: ApiSettings = ApiSettings()
+    auth: AuthSettings = AuthSettings()
     ops: OpsSettings = OpsSettings()
     log: LogSettings = LogSettings()
     defaults: ChainDefaults = ChainDefaults()

@@ -2,19 +2,23 @@
 
 import logging
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Final, Literal
 
+from accounts import sessions
+from accounts.passwords import Passwords, owasp
+from api.access import Gate, Scope, anybody
 from api.app import application
-from api.limits import Budget, RateLimiter
 from api.readiness import Readiness
-from api.routes.explorer import Explorer
 from api.routes.operations import probes, status_page
 from api.server import HttpServer, listen, url_of
 from core import systemd
+from core.chores import Chore, Chores
+from core.clock import SystemClock
 from core.errors import BadConfig
 from core.metrics import Metrics
 from core.service import Service
@@ -22,6 +26,7 @@ from core.settings import Settings
 from core.store.pool import Pool, open_pool
 from core.store.space import GB, free_space
 from daemon.chains import Build, ChainServices, Disk, backfill_services, head_services, watch_vaults
+from daemon.faces import client_face
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +34,6 @@ Role = Literal["indexer", "backfill", "api"]
 ROLES: Final[tuple[Role, ...]] = ("indexer", "backfill", "api")
 # systemd units and database roles exist for these; the services arrive with droids and payments.
 NOT_YET: Final = ("worker", "sender")
-LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,8 @@ async def services_of(
         timeout = settings.database.statement_timeout_s
         size = settings.database.api_connections
         async with open_pool(url, role="chainworkd_api", size=size, statement_timeout_s=timeout) as pool:
-            yield _api(settings, pool, metrics, sockets)
+            with closing(Passwords(owasp())) as passwords:
+                yield _api(settings, pool, metrics, sockets, passwords)
         return
     async with open_pool(url, role="chainworkd_indexer", size=settings.database.indexer_connections) as pool:
         prepare = watch_vaults if role == "indexer" else None
@@ -100,27 +105,31 @@ async def services_of(
         ]
         readiness = readiness_of(settings, pool)
         routes = [*probes(metrics, readiness), *status_page(pool, readiness)]
-        yield [HttpServer(application(routes, metrics), sockets.ops, name=f"ops.{role}"), *chains]
+        yield [HttpServer(application(routes, metrics, gate=ops_gate()), sockets.ops, name=f"ops.{role}"), *chains]
 
 
-def _api(settings: Settings, pool: Pool, metrics: Metrics, sockets: Sockets) -> Sequence[Service]:
+def _api(settings: Settings, pool: Pool, metrics: Metrics, sockets: Sockets, passwords: Passwords) -> Sequence[Service]:
     readiness = readiness_of(settings, pool)
-    symbols: Mapping[str, str] = {name: chain.native_symbol for name, chain in settings.chains.items()}
-    explorer = Explorer(
-        pool, readiness, default_chain=settings.explorer_chain, native_symbols=symbols,
-        public_url=settings.api.public_url, limiter=RateLimiter(Budget(settings.api.rate_limit)),
-    )  # fmt: skip
-    public = explorer.routes()
-    page = status_page(pool, readiness)
-    if settings.api.host in LOOPBACK:
-        # A newcomer opens the API's address first. Off loopback the page stays on the operators' port.
-        public = [*public, *page]
     assert sockets.api is not None, "bind gives the api role its socket"
+    face = client_face(settings, pool, readiness, passwords, SystemClock())
+    public = application(face.routes, metrics, gate=face.gate, cors_origins=settings.api.cors_origins)
+    probing = [*probes(metrics, readiness), *status_page(pool, readiness)]
     return [
-        HttpServer(application(public, metrics, cors_origins=settings.api.cors_origins), sockets.api, name="api"),
-        HttpServer(application([*probes(metrics, readiness), *page], metrics), sockets.ops, name="ops.api"),
+        HttpServer(public, sockets.api, name="api"),
+        HttpServer(application(probing, metrics, gate=ops_gate()), sockets.ops, name="ops.api"),
+        Chores([Chore("sessions", timedelta(hours=6), partial(_forget, pool))], name="accounts"),
         systemd.Announcer(),
     ]
+
+
+def ops_gate() -> Gate:
+    """Return the gate of the operators' port."""
+    return Gate({Scope.OPERATIONS: anybody})
+
+
+async def _forget(pool: Pool) -> None:
+    """Remove what is left of sessions a while after they have expired."""
+    await sessions.forget(pool, SystemClock().now() - timedelta(days=7))
 
 
 def readiness_of(settings: Settings, pool: Pool) -> Readiness:

@@ -9,11 +9,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from accounts import tokens
 from api import deposits, listings, openapi, params, schemas
+from api.access import Scope, route
 from api.addresses import checksum
-from api.errors import BadRequest, NotFound, Unauthorized, Unavailable
-from api.limits import RateLimiter
+from api.errors import BadRequest, NotFound, Unavailable
 from api.readiness import Readiness
 from api.routes.operations import PAGE_POLICY
 from core.store import reader
@@ -35,14 +34,12 @@ class Explorer:
         default_chain: str,
         native_symbols: Mapping[str, str],
         public_url: str,
-        limiter: RateLimiter,
     ) -> None:
         self._pool = pool
         self._readiness = readiness
         self._default_chain = default_chain
         self._symbols = native_symbols
         self._public_url = public_url.rstrip("/")
-        self._limiter = limiter
         self._chains: dict[str, int] = {}
 
     def routes(self) -> list[Route]:
@@ -59,7 +56,7 @@ class Explorer:
             "/vault/deposits/{id}": self.deposit,
         }
         return [
-            *(Route(PREFIX + path, endpoint) for path, endpoint in endpoints.items()),
+            *(route(PREFIX + path, endpoint, scope=Scope.API_KEY) for path, endpoint in endpoints.items()),
             *_description(openapi.document({PREFIX + path: described[path] for path in endpoints})),
         ]
 
@@ -153,19 +150,10 @@ class Explorer:
         return symbol, Reader(self._pool, chain_id)
 
     async def _admitted(self, request: Request, *known: str) -> tuple[str, int]:
-        """Check key and parameter names; return native symbol and id of the chain that is asked for."""
-        token = await self._authenticate(request)
-        await self._limiter.spend(token.prefix)
+        """Check parameter names; return native symbol and id of the chain that is asked for."""
         params.refuse_unknown(request, frozenset({"chain", *known}))
         name, chain_id = await self._chain(request.query_params.get("chain"))
         return self._symbols.get(name, "ETH"), chain_id
-
-    async def _authenticate(self, request: Request) -> tokens.ApiToken:
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        token = await tokens.authenticate(self._pool, key.strip()) if scheme.lower() == "bearer" else None
-        if token is None:
-            raise Unauthorized("authorization: expected Bearer with a valid API token")
-        return token
 
     async def _chain(self, asked: str | None) -> tuple[str, int]:
         name = asked if asked is not None else self._default_chain
@@ -192,7 +180,10 @@ def _description(document: dict[str, Any]) -> list[Route]:
         """The same for people."""
         return HTMLResponse(page, headers={"content-security-policy": PAGE_POLICY})
 
-    return [Route("/api/openapi.json", described), Route("/api/docs", shown)]
+    return [
+        route("/api/openapi.json", described, scope=Scope.PUBLIC),
+        route("/api/docs", shown, scope=Scope.PUBLIC),
+    ]
 
 
 def _answer(body: msgspec.Struct) -> Response:

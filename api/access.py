@@ -1,0 +1,94 @@
+"""Authorisation, in one place: every route names its scope, and a gate lets in who the scope is for.
+
+A route is made by `route(path, endpoint, scope=...)`. An application refuses to be made of any other kind of route,
+and of a scope that its gate has no check for. A check gets the request and returns who asks (`caller_of`) or raises
+an ApiError. Another group adds its scope here and its check where the gate is made (daemon/roles.py).
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from enum import Enum
+from typing import Any, Final, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Send
+from starlette.types import Scope as Connection
+from typing_extensions import override
+
+from accounts.roles import Role
+from core.errors import BadConfig
+
+
+class Scope(Enum):
+    """Who may ask."""
+
+    PUBLIC = "anybody"
+    OPERATIONS = "whoever reaches the port of operations, which is loopback by default"
+    API_KEY = "Bearer hc_live_…"
+    SESSION = "a cookie of a session: auth_token, or the refresh_token for the next one"
+    PENDING = "the cookie auth_token"
+    OPERATOR = "the cookie auth_token of an OPERATOR or ADMIN"
+    ADMIN = "the cookie auth_token of an ADMIN"
+
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+Check = Callable[[Request], Awaitable[object]]
+T = TypeVar("T")
+
+# The scopes of people, with the role each asks for.
+ROLES: Final[Mapping[Scope, Role]] = {
+    Scope.PENDING: Role.PENDING,
+    Scope.OPERATOR: Role.OPERATOR,
+    Scope.ADMIN: Role.ADMIN,
+}
+
+
+class Gate:
+    """Knows how each scope is checked."""
+
+    def __init__(self, checks: Mapping[Scope, Check]) -> None:
+        self._checks = dict(checks)
+
+    async def admit(self, request: Request, scope: Scope) -> None:
+        """Note who asks, or raise an ApiError."""
+        request.state.caller = await self._checks[scope](request)
+
+    def require(self, routes: Collection[BaseRoute]) -> None:
+        """Raise BadConfig for a route that names no scope, or one that this gate does not open for anybody."""
+        for one in routes:
+            if not isinstance(one, ScopedRoute):
+                raise BadConfig(f"route {getattr(one, 'path', one)}: names no scope (api/access.py)")
+            if one.scope not in self._checks:
+                raise BadConfig(f"route {one.path}: scope {one.scope.name} is not served here")
+
+
+class ScopedRoute(Route):
+    """A route that nobody passes but through the application's gate."""
+
+    scope: Scope
+
+    @override
+    async def handle(self, scope: Connection, receive: Receive, send: Send) -> None:
+        if scope["method"] in (self.methods or ()):
+            gate: Gate = scope["app"].state.gate
+            await gate.admit(Request(scope, receive), self.scope)
+        await super().handle(scope, receive, send)
+
+
+def route(path: str, endpoint: Endpoint, *, scope: Scope, methods: Collection[str] = ("GET",)) -> Route:
+    """Return a route for those that `scope` names."""
+    made = ScopedRoute(path, endpoint, methods=methods)
+    made.scope = scope
+    return made
+
+
+async def anybody(_: Request) -> None:
+    """Let everybody in: the check of OPERATIONS, and of PUBLIC where there are no cookies."""
+
+
+def caller_of(request: Request, kind: type[T]) -> T:
+    """Return whom the gate has let in."""
+    caller: Any = request.state.caller
+    assert isinstance(caller, kind), "the route's scope decides what its endpoint gets"
+    return caller
