@@ -1,5 +1,6 @@
 """The API with its people: the daemon's own composition, on a clock that tests turn and with cheap passwords."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ from core.store.pool import Pool
 from daemon.faces import client_face
 from tests.unit.clocks import FakeClock
 
+SQL_WAITING = """
+    select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
+"""
 HERE = "http://127.0.0.1:8080"
 PASSWORD = "mypassword123"
 FREE = AuthSettings(client_rate="", account_rate="", register_rate="")
@@ -93,6 +97,18 @@ async def town(pool: Pool, *, auth: AuthSettings = FREE, api: ApiSettings | None
         for client in made.clients:
             await client.aclose()
         passwords.close()
+
+
+@asynccontextmanager
+async def writers_held_up(owner: Pool, table: str, at_least: int) -> AsyncIterator[None]:
+    """Let everybody read `table` and nobody write it until `at_least` connections wait: all then go at once."""
+    async with owner.acquire() as connection, connection.transaction():
+        await connection.execute(f"lock table {table} in exclusive mode")
+        yield
+        async with asyncio.timeout(60):
+            # By another connection: within one transaction the view does not change.
+            while await owner.fetchval(SQL_WAITING) < at_least:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
 
 
 async def login(client: httpx.AsyncClient, email: str, password: str = PASSWORD, **headers: str) -> httpx.Response:
