@@ -34,7 +34,7 @@ class By:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the log. `subject` is the id of the user it happened to; `detail` holds no secret."""
+    """One line of the log. `subject` is whom it happened to, or a token that is nobody's; `detail` holds no secret."""
 
     at: datetime
     actor: str

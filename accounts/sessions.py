@@ -49,7 +49,6 @@ SQL_LIVE: Final = """
     join accounts.person p on p.user_id = s.user_id
     where s.session_id = $1 and s.ended_at is null and s.expires_at > $2
 """
-SQL_HOLD: Final = "select ended_at from accounts.session where session_id = $1 for update"
 SQL_FOUND: Final = """
     select t.session_id, t.used_at, s.user_id, s.ended_at,
         exists (
@@ -141,8 +140,7 @@ async def refresh(pool: Pool, token: str, lives: Lives, now: datetime) -> Refres
         used = await connection.fetchrow(SQL_USE, digest, now)
         if used is None:
             return await _judge(connection, digest, lives, now)
-        # Whoever ends the session waits for us or we for them: no successor appears in a session that is over.
-        await connection.fetchval(SQL_HOLD, used["session_id"])
+        # A session that ends in this moment may get a successor yet: one that opens nothing, like the session.
         row = await connection.fetchrow(SQL_LIVE, used["session_id"], now)
         if row is None or not person_of(row).may_sign_in:
             return Unknown()

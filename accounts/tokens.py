@@ -70,11 +70,15 @@ class ApiToken:
     user_id: str | None = None  # whose it is; None for those of the command line
 
 
-async def issue(pool: Pool, label: str, expires_at: datetime | None = None) -> str:
-    """Store a new token and return its key: the only time anyone sees it."""
+async def issue(pool: Pool, label: str, expires_at: datetime | None = None, *, by: By | None = None) -> str:
+    """Store a new token that is nobody's and return its key: the only time anyone sees it. `by` puts it on record."""
     key = _key()
+    shown = key[:SHOWN_CHARACTERS]
     with translated():
-        await pool.execute(SQL_ISSUE, _digest(key), key[:SHOWN_CHARACTERS], label, expires_at, None)
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute(SQL_ISSUE, _digest(key), shown, label, expires_at, None)
+            if by is not None:
+                await audit.note(connection, by, "token.issue", shown, label=label)
     return key
 
 
@@ -116,10 +120,15 @@ async def every(pool: Pool) -> tuple[ApiToken, ...]:
     return tuple(_token(row) for row in rows)
 
 
-async def revoke(pool: Pool, prefix: str) -> bool:
-    """End a token at once; False if there is no such valid token."""
+async def revoke(pool: Pool, prefix: str, *, by: By | None = None) -> bool:
+    """End a token at once, whoever's it is; False if there is no such valid token. `by` puts it on record."""
+    shown = prefix[:SHOWN_CHARACTERS]
     with translated():
-        return bool(await pool.execute(SQL_REVOKE, prefix[:SHOWN_CHARACTERS]) == "UPDATE 1")
+        async with pool.acquire() as connection, connection.transaction():
+            ended = bool(await connection.execute(SQL_REVOKE, shown) == "UPDATE 1")
+            if ended and by is not None:
+                await audit.note(connection, by, "token.revoke", shown)
+    return ended
 
 
 async def authenticate(pool: Pool, key: str) -> ApiToken | None:

@@ -92,3 +92,13 @@ async def reset(cli: Cli, password: str) -> None:
     out, _ = await process.communicate(f"{password}\n".encode())
     assert process.returncode == 0
     assert password not in out.decode()
+
+
+async def test_tokens_of_people_are_listed_and_those_of_the_command_line_are_on_record(cli: Cli) -> None:
+    key = (await cli("token", "create", "--label", "ci")).out.strip()
+    assert (await cli("token", "revoke", key)).code == 0
+    lines = (await cli("user", "log")).out.splitlines()
+    assert [re.split(" {2,}", line)[1:4] for line in lines] == [
+        ["command line", "token.revoke", key[:16]], ["command line", "token.issue", key[:16]],
+    ]  # fmt: skip
+    assert key not in "".join(lines)
