@@ -13,6 +13,7 @@ from accounts import people as records
 from accounts.audit import COMMAND_LINE, By, latest
 from accounts.passwords import Passwords, owasp
 from accounts.roles import Role, Status
+from accounts.sessions import Lives, forget, start
 from accounts.signing import HEADSTART, ROTATE, SigningKey, signing
 from api.limits import Budget
 from core.settings import ApiSettings, AuthSettings
@@ -306,3 +307,38 @@ async def test_passwords_that_wait_are_bounded(people: Town) -> None:
     answer = await login(people.client(), "ann@example.org")
     refused(answer, 503)
     assert answer.headers["retry-after"] == "1"
+
+
+async def test_who_was_dismissed_or_got_another_password_meanwhile_gets_no_session(people: Town) -> None:
+    user_id = await people.person("ann@example.org")
+    proven = await records.by_email(people.pool, "ann@example.org")
+    assert proven is not None
+    now = people.clock.now()
+    lives = Lives(idle=timedelta(days=1), whole=timedelta(days=2), grace=GRACE)
+    assert await start(people.pool, proven, lives, now) is not None
+    await records.change(people.pool, user_id, status=Status.DISABLED, by=By(COMMAND_LINE, now))
+    assert await start(people.pool, proven, lives, now) is None
+    await records.change(people.pool, user_id, status=Status.ACTIVE, by=By(COMMAND_LINE, now))
+    assert await start(people.pool, proven, lives, now) is not None
+    await people.pool.execute("update accounts.person set password_hash = 'another'")
+    assert await start(people.pool, proven, lives, now) is None
+
+
+async def test_a_new_password_ends_the_sessions_of_the_old_one(people: Town) -> None:
+    client = await people.signed_in("ann@example.org")
+    (ann,) = await records.every(people.pool)
+    await records.set_password(people.pool, ann.user_id, "another", By(COMMAND_LINE, people.clock.now()))
+    refused(await client.get(ME), 401)
+    refused(await client.post(REFRESH), 401)
+
+
+async def test_what_is_left_of_old_sessions_is_forgotten_and_living_ones_are_not(people: Town) -> None:
+    old = await people.signed_in("ann@example.org")
+    people.clock.seconds += 91 * 86_400
+    client = people.client()
+    await login(client, "ann@example.org")
+    await forget(people.pool, people.clock.now())
+    assert await people.pool.fetchval("select count(*) from accounts.session") == 1
+    assert await people.pool.fetchval("select count(*) from accounts.refresh_token") == 1
+    assert (await client.post(REFRESH)).status_code == 200
+    refused(await old.post(REFRESH), 401)
