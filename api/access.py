@@ -1,10 +1,12 @@
 """Authorisation, in one place: every route names its scope, and a gate lets in who the scope is for.
 
 A route is made by `route(path, endpoint, scope=...)`. An application refuses to be made of any other kind of route,
-and of a scope that its gate has no check for. A check gets the request and returns who asks (`caller_of`) or raises
+and of a scope that its gate has no check for. A group that
+dispatches by itself is a `ScopedGroup`. A check gets the request and returns who asks (`caller_of`) or raises
 an ApiError. Another group adds its scope here and its check where the gate is made (daemon/roles.py).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from enum import Enum
 from typing import Any, Final, TypeVar
@@ -17,6 +19,7 @@ from starlette.types import Scope as Connection
 from typing_extensions import override
 
 from accounts.roles import Role
+from api.errors import NotFound
 from core.errors import BadConfig
 
 
@@ -57,10 +60,28 @@ class Gate:
     def require(self, routes: Collection[BaseRoute]) -> None:
         """Raise BadConfig for a route that names no scope, or one that this gate does not open for anybody."""
         for one in routes:
-            if not isinstance(one, ScopedRoute):
-                raise BadConfig(f"route {getattr(one, 'path', one)}: names no scope (api/access.py)")
-            if one.scope not in self._checks:
-                raise BadConfig(f"route {one.path}: scope {one.scope.name} is not served here")
+            for (method, path), scope in scopes_of(one).items():
+                if scope not in self._checks:
+                    raise BadConfig(f"route {method} {path}: scope {scope.name} is not served here")
+
+
+class ScopedGroup(ABC, BaseRoute):
+    """One route of many fixed paths, which dispatches by itself and calls `admitted` before anything else."""
+
+    @abstractmethod
+    def scopes(self) -> Mapping[tuple[str, str], Scope]:
+        """Return the scope of each (method, path); "WEBSOCKET" is the method of sockets."""
+
+    async def admitted(self, scope: Connection, receive: Receive) -> None:
+        """Let the gate decide; a path that names no scope is nobody's. Raises an ApiError."""
+        method = scope["method"] if scope["type"] == "http" else "WEBSOCKET"
+        named = self.scopes().get(("GET" if method == "HEAD" else method, scope["path"]))
+        if named is None:
+            raise NotFound(f"no such path: {scope['path'][:200]}")
+        gate: Gate = scope["app"].state.gate
+        # A socket is opened by a request, which a foreign page can send, too: no safe method.
+        asked = scope if scope["type"] == "http" else {**scope, "type": "http", "method": method}
+        await gate.admit(Request(asked, receive), named)
 
 
 class ScopedRoute(Route):
@@ -81,6 +102,15 @@ def route(path: str, endpoint: Endpoint, *, scope: Scope, methods: Collection[st
     made = ScopedRoute(path, endpoint, methods=methods)
     made.scope = scope
     return made
+
+
+def scopes_of(one: BaseRoute) -> Mapping[tuple[str, str], Scope]:
+    """Return the scope of each (method, path) of a route. Raises BadConfig for one that names none."""
+    if isinstance(one, ScopedGroup) and one.scopes():
+        return one.scopes()
+    if isinstance(one, ScopedRoute):
+        return {(method, one.path): one.scope for method in one.methods or ()}
+    raise BadConfig(f"route {getattr(one, 'path', one)}: names no scope (api/access.py)")
 
 
 async def anybody(_: Request) -> None:
