@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DATA ?= var/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test fuzz bench bench-peers check fmt schema lock contracts clean
+.PHONY: help setup demo run test fuzz bench bench-peers bench-builder test-ostium-sdk check fmt schema lock contracts clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,7 +38,18 @@ test: setup ## run the tests
 	$(BIN)/python -m pytest
 
 fuzz: setup ## send the API whatever its description allows and forbids: FUZZ_EXAMPLES a path
-	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} $(BIN)/python -m pytest tests/api/test_fuzz.py --timeout 3000
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} $(BIN)/python -m pytest tests/api/test_fuzz.py tests/builder/test_builder_fuzz.py --timeout 3000
+
+bench-builder: $(VENV)/.ready ## measure the Ostium builder: prints JSON
+	@$(BIN)/python -m tests.bench.builder
+
+var/ostium-sdk/.ready:
+	$(PYTHON) -m venv var/ostium-sdk
+	var/ostium-sdk/bin/python -m pip install --quiet --disable-pip-version-check ostium-python-sdk==3.3.1
+	@touch $@
+
+test-ostium-sdk: $(VENV)/.ready var/ostium-sdk/.ready ## let the ABI of Ostium's own SDK read our calldata; it has an environment of its own
+	$(BIN)/python -m pytest tests/sdk
 
 bench: setup ## measure: FIXTURE_BLOCKS traffic blocks (1,200), ONLY some of node,full,growth,latency,head
 	$(BIN)/python -m tests.bench run $(if $(ONLY),--only $(ONLY))

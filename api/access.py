@@ -19,7 +19,7 @@ from starlette.types import Scope as Connection
 from typing_extensions import override
 
 from accounts.roles import Role
-from api.errors import NotFound
+from api.errors import ApiError, NotFound, Refused
 from core.errors import BadConfig
 
 
@@ -29,11 +29,14 @@ class Scope(Enum):
     PUBLIC = "anybody"
     OPERATIONS = "whoever reaches the port of operations, which is loopback by default"
     API_KEY = "Bearer hc_live_…"
+    BUILDER = "anybody, as often as builder.rate_limit_… lets an address: the builder holds nothing of anybody"
     SESSION = "a cookie of a session: auth_token, or the refresh_token for the next one"
     PENDING = "the cookie auth_token"
     OPERATOR = "the cookie auth_token of an OPERATOR or ADMIN"
     ADMIN = "the cookie auth_token of an ADMIN"
 
+
+SOCKET: Final = "WEBSOCKET"
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Check = Callable[[Request], Awaitable[object]]
@@ -66,22 +69,29 @@ class Gate:
 
 
 class ScopedGroup(ABC, BaseRoute):
-    """One route of many fixed paths, which dispatches by itself and calls `admitted` before anything else."""
+    """One route of many fixed paths, which dispatches by itself; first it counts the caller and calls `admitted`."""
 
     @abstractmethod
     def scopes(self) -> Mapping[tuple[str, str], Scope]:
-        """Return the scope of each (method, path); "WEBSOCKET" is the method of sockets."""
+        """Return the scope of each (method, path); SOCKET is the method of WebSockets."""
 
     async def admitted(self, scope: Connection, receive: Receive) -> None:
         """Let the gate decide; a path that names no scope is nobody's. Raises an ApiError."""
-        method = scope["method"] if scope["type"] == "http" else "WEBSOCKET"
-        named = self.scopes().get(("GET" if method == "HEAD" else method, scope["path"]))
+        method, path = scope["method"] if scope["type"] == "http" else SOCKET, scope["path"]
+        named = self.scopes().get(("GET" if method == "HEAD" else method, path))
         if named is None:
-            raise NotFound(f"no such path: {scope['path'][:200]}")
+            raise self._nobodys(method, path)
         gate: Gate = scope["app"].state.gate
         # A socket is opened by a request, which a foreign page can send, too: no safe method.
         asked = scope if scope["type"] == "http" else {**scope, "type": "http", "method": method}
         await gate.admit(Request(asked, receive), named)
+
+    def _nobodys(self, method: str, path: str) -> ApiError:
+        allowed = {known for known, where in self.scopes() if where == path and known != SOCKET}
+        if method == SOCKET or not allowed:
+            return NotFound(f"no such {'WebSocket' if method == SOCKET else 'path'}: {path[:200]}")
+        shown = ", ".join(sorted({*allowed, *(["HEAD"] if "GET" in allowed else [])}))
+        return Refused(405, f"{method[:20]} is not allowed here, {shown} is", {"allow": shown})
 
 
 class ScopedRoute(Route):

@@ -9,33 +9,70 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import BaseRoute, Match, Route
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access import Gate
-from api.errors import HANDLERS, TooLarge, TooSlow, envelope
+from api.errors import GROUP, HANDLERS, Group, TooLarge, TooSlow, group_of, refusal
 from core.metrics import Metrics
 
 MAX_BODY_BYTES: Final = 65_536
 BODY_S: Final = 10.0
+TEMPLATE: Final = "chainworkd.template"  # where a group writes which of its paths was asked for
 _TOO_LARGE: Final = f"body: at most {MAX_BODY_BYTES} bytes"
 
+# What a page of another origin may send and read.
+CORS_SENT: Final = ("authorization", "content-type", "x-api-key", "x-request-id", "x-trader-address")
+CORS_READ: Final = ("retry-after", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "x-request-id")
 
-def application(routes: list[Route], metrics: Metrics, *, gate: Gate, cors_origins: Sequence[str] = ()) -> Starlette:
-    """Return an application of `routes` behind `gate`, with our error envelope and request metrics.
 
-    Pages from `cors_origins` may ask with a token; cookies are never sent across origins. Raises BadConfig for a route
-    whose scope the gate does not know.
+def application(
+    routes: Sequence[BaseRoute],
+    metrics: Metrics,
+    *,
+    gate: Gate,
+    cors_origins: Sequence[str] = (),
+    groups: Sequence[Group] = (),
+) -> Starlette:
+    """Return an application of `routes` behind `gate`, with our error envelopes and request metrics.
+
+    Pages from `cors_origins` may ask with a token; cookies are never sent across origins. Errors under a path that one
+    of `groups` owns are rendered by it, all others in the explorer's envelope. Raises BadConfig for a route whose scope
+    the gate does not know.
     """
     gate.require(routes)
-    around = [Middleware(Measured, metrics=metrics, routes=routes), Middleware(Bounded)]
+    around = [Middleware(Measured, metrics=metrics)]
+    if groups:
+        around.append(Middleware(Grouped, groups=groups))
+    around.append(Middleware(Bounded))
     if cors_origins:
-        around.append(
-            Middleware(CORSMiddleware, allow_origins=list(cors_origins), allow_headers=["authorization"], max_age=600)
-        )
+        around.append(_cors(cors_origins))
     made = Starlette(routes=routes, exception_handlers=dict(HANDLERS), middleware=around)
     made.state.gate = gate
+    made.state.groups = tuple(groups)
     return made
+
+
+def _cors(origins: Sequence[str]) -> Middleware:
+    return Middleware(
+        CORSMiddleware, allow_origins=list(origins), allow_methods=["GET", "POST"], allow_headers=list(CORS_SENT),
+        expose_headers=list(CORS_READ), max_age=600,
+    )  # fmt: skip
+
+
+class Grouped:
+    """Notes which group owns a request's path, so that every refusal on the way has that group's envelope."""
+
+    def __init__(self, app: ASGIApp, groups: Sequence[Group]) -> None:
+        self._app = app
+        self._groups = tuple(groups)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Note, and answer."""
+        group = group_of(self._groups, scope.get("path", ""))
+        if group is not None:
+            scope[GROUP] = group
+        await self._app(scope, receive, send)
 
 
 class Bounded:
@@ -52,8 +89,8 @@ class Bounded:
             return
         announced = Headers(scope=scope).get("content-length", "0")
         if announced.isdecimal() and int(announced[:12]) > MAX_BODY_BYTES:
-            refusal = envelope(413, f"{_TOO_LARGE}, found {announced[:20]}", TooLarge.headers)
-            await refusal(scope, receive, send)
+            too_large = TooLarge(f"{_TOO_LARGE}, found {announced[:20]}")
+            await refusal(scope, too_large)(scope, receive, send)
             return
         await self._app(scope, self._counted(receive), send)
 
@@ -84,10 +121,9 @@ class Bounded:
 class Measured:
     """Counts and times requests by route template: a path would make a metric per address."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, routes: list[Route]) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
-        self._routes: list[BaseRoute] = list(routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer and measure."""
@@ -105,10 +141,11 @@ class Measured:
         try:
             await self._app(scope, receive, noting)
         finally:
-            self._metrics.answered(self._template(scope), status, time.perf_counter() - started)
+            self._metrics.answered(_template(scope), status, time.perf_counter() - started)
 
-    def _template(self, scope: Scope) -> str:
-        for route in self._routes:
-            if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE:
-                return route.path
-        return "unknown"
+
+def _template(scope: Scope) -> str:
+    """Return the pattern of the route that the router chose, "unknown" if it chose none."""
+    # A group of fixed paths is one route; it says itself which of them was asked for.
+    found = scope.get(TEMPLATE) or getattr(scope.get("route"), "path", "")
+    return str(found) or "unknown"

@@ -5,14 +5,14 @@ nothing would keep its socket for ever (tests/api/test_clients.py). Bodies are b
 """
 
 import asyncio
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
 
-import msgspec
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from api.errors import Envelope
+from api.errors import GROUP, Group, Refused, group_of, refusal
 
 MAX_HEAD_BYTES: Final = 32_768
 HEAD_S: Final = 10.0  # from connecting, or from a request's first byte, to the end of its head
@@ -28,6 +28,8 @@ class BoundedConnection(HttpToolsProtocol):
     _in_head = True
     _head_bytes = 0
     _refused = False
+    url = b""  # uvicorn sets both with a request's first byte; a client may be refused before
+    headers: list[tuple[bytes, bytes]] = []  # noqa: RUF012 - replaced, never changed
     _head_timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
 
@@ -38,10 +40,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        _cancel(self._head_timer)
-        self._head_timer = None
-        _cancel(self._write_timer)
-        self._write_timer = None
+        self._stop_timers()
         super().connection_lost(exc)
 
     @override
@@ -81,6 +80,18 @@ class BoundedConnection(HttpToolsProtocol):
             super().on_message_complete()
 
     @override
+    def handle_websocket_upgrade(self) -> None:
+        if self._refused:
+            return
+        # The socket is another protocol's from here on; no timer of ours may cut it.
+        self._stop_timers()
+        super().handle_websocket_upgrade()
+
+    @override
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, msg.rstrip("."))
+
+    @override
     def pause_writing(self) -> None:
         super().pause_writing()
         self._write_timer = self._write_timer or self.loop.call_later(self.write_s, self.transport.abort)
@@ -91,6 +102,11 @@ class BoundedConnection(HttpToolsProtocol):
         self._write_timer = None
         super().resume_writing()
 
+    def _stop_timers(self) -> None:
+        _cancel(self._head_timer)
+        _cancel(self._write_timer)
+        self._head_timer = self._write_timer = None
+
     def _expect_head(self) -> None:
         self._in_head, self._head_bytes = True, 0
         self._head_timer = self._head_timer or self.loop.call_later(self.head_s, self._late)
@@ -100,16 +116,18 @@ class BoundedConnection(HttpToolsProtocol):
         self._refuse(408, f"head: not here within {self.head_s:g} s")
 
     def _refuse(self, status: int, why: str) -> None:
-        """Answer with our envelope and close; nothing that still arrives is looked at."""
+        """Answer in the envelope of whoever owns the path, as far as it came, and close; the rest is not looked at."""
         self._refused = True
         if self.cycle is not None and not self.cycle.response_complete:
             self.transport.close()  # another answer is on its way, and this one must not get into it
             return
-        body = msgspec.json.encode(Envelope(why, str(status)))
-        self.transport.write(
-            b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
-            % (status, HTTPStatus(status).phrase.encode(), len(body), body)
-        )
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        groups: Sequence[Group] = self.config.app.state.groups  # type: ignore[union-attr] # api.app.application sets it
+        scope = {"type": "http", "headers": self.headers, GROUP: group_of(groups, path)}
+        answer = refusal(scope, Refused(status, why, {"connection": "close"}))
+        head = b"".join(b"%s: %s\r\n" % header for header in answer.raw_headers)
+        phrase = HTTPStatus(status).phrase.encode()
+        self.transport.write(b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (status, phrase, head, answer.body))
         self.transport.close()
 
 

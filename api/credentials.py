@@ -14,7 +14,7 @@ from accounts.people import Person
 from accounts.signing import AccessTokens
 from api import cookies
 from api.access import ROLES, Check, Scope
-from api.errors import Forbidden, Unauthorized
+from api.errors import Forbidden, SignInRequired, Unauthorized
 from api.limits import RateLimiter
 from core.clock import Clock
 from core.store.pool import Pool
@@ -143,8 +143,8 @@ def client_of(request: Request) -> str:
     return str(ipaddress.ip_network((address, 64), strict=False)) if address.ipv4_mapped is None else host
 
 
-def _unauthorized() -> Unauthorized:
-    return Unauthorized("auth_token: expected the cookie of a session that is open; sign in at /api/auth/login", "")
+def _unauthorized() -> SignInRequired:
+    return SignInRequired("auth_token: expected the cookie of a session that is open; sign in at /api/auth/login")
 
 
 def _origin(url: str) -> str | None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import uvicorn
@@ -14,13 +14,19 @@ from api.connection import BoundedConnection
 from core.errors import BadConfig
 
 GRACE_S: Final = 5
+MAX_MESSAGE_BYTES: Final = 65_536  # of a WebSocket; a longer one ends the connection with code 1009
+PING_S: Final = 20.0  # between pings; a peer that does not answer for as long is gone
+UNREAD_S: Final = 60  # after this long a connection whose peer does not read is reset by the kernel
 
 
 def listen(host: str, port: int, setting: str) -> socket.socket:
     """Bind a TCP socket; port 0 takes a free one. Raises BadConfig naming the setting if it cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # With the protocol by name: for a socket of protocol 0 asyncio leaves out TCP_NODELAY, and answers wait 40 ms.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Accepted connections inherit it. Without, what a peer never reads would keep its connection for ever.
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_S * 1000)
     try:
         bound.bind((host, port))
     except (OSError, OverflowError) as error:
@@ -38,14 +44,25 @@ def url_of(bound: socket.socket) -> str:
 
 
 class HttpServer:
-    """Serves `app` on an already bound socket (a Service)."""
+    """Serves `app` on an already bound socket (a Service).
 
-    def __init__(self, app: Starlette, bound: socket.socket, *, name: str) -> None:
+    `sockets`: WebSockets, too. `proxies` are addresses or networks whose X-Forwarded-For and -Proto are believed;
+    anybody else could claim to be anybody.
+    """
+
+    def __init__(
+        self, app: Starlette, bound: socket.socket, *, name: str, sockets: bool = False, proxies: Sequence[str] = ()
+    ) -> None:
         self.name = name
         self._socket = bound
         self._config = uvicorn.Config(
-            app, http=BoundedConnection, ws="none", lifespan="off", log_config=None, access_log=False,
-            server_header=False, timeout_graceful_shutdown=GRACE_S, timeout_keep_alive=30,
+            app, http=BoundedConnection, lifespan="off", log_config=None, access_log=False, server_header=False,
+            timeout_graceful_shutdown=GRACE_S, timeout_keep_alive=30,
+            proxy_headers=bool(proxies), forwarded_allow_ips=list(proxies),
+            ws="websockets-sansio" if sockets else "none", ws_max_size=MAX_MESSAGE_BYTES, ws_ping_interval=PING_S,
+            ws_ping_timeout=PING_S,
+            # Messages are small and answers urgent; deflating costs more than the bytes it saves.
+            ws_per_message_deflate=False,
         )  # fmt: skip
 
     async def run(self) -> None:

@@ -50,14 +50,21 @@ class RpcLimited(RpcUnavailable):
 class RpcRefused(Transient):
     """The node answered with a JSON-RPC error object.
 
-    `code` and `message` are the node's own (JSON-RPC 2.0 section 5.1); `method` is the call it refused.
+    `code` and `message` are the node's own (JSON-RPC 2.0 section 5.1); `method` is the call it refused. `data` is what
+    a reverted call gave as its reason, if the node passes that on; empty otherwise.
     """
 
-    def __init__(self, host: str, method: str, code: int, message: str) -> None:
+    def __init__(self, host: str, method: str, code: int, message: str, data: bytes = b"") -> None:
         super().__init__(f"{host}: {method} refused: {code} {message[:300]}")
         self.method = method
         self.code = code
         self.message = message
+        self.data = data
+
+    @property
+    def reverted(self) -> bool:
+        """Whether a call was carried out and the contract refused (code 3 is geth's; others only say so)."""
+        return self.code == 3 or bool(self.data) or "revert" in self.message.lower()
 
     @property
     def unsupported(self) -> bool:

@@ -83,9 +83,9 @@ class MeteredStore:
         await self._store.commit(blocks, after=after)
         self._metrics.committed(blocks, "head", self._clock.monotonic() - started)
 
-    async def begin(self, block: Block) -> None:
-        """Store the first block ever."""
-        await self._store.begin(block)
+    async def begin(self, block: Block, *, after: BlockRef | None = None) -> None:
+        """Store a block for history to be filled below."""
+        await self._store.begin(block, after=after)
 
     async def fill(self, blocks: Sequence[Block], *, anchored: bool = True) -> None:
         """Store blocks of a hole, timed."""

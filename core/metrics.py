@@ -1,6 +1,7 @@
 """Every metric this program exports, in base units. Attached by wrappers at the seams; pure code has none."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -48,6 +49,12 @@ class Metrics:
         self._rpc_out = self._gauge("endpoint_out", "1 while an endpoint is left alone", of)
         self._requests = self._counter("api_requests", "Answered HTTP requests", ("route", "status"))
         self._request_s = self._histogram("api_request_duration_seconds", "Time to answer", ("route",))
+        self._answered: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._sockets_open = self._gauge("builder_sockets", "Open WebSockets of the builder", ("socket",))
+        self._messages = self._counter("builder_messages", "Answered messages on /v1/exchange/ws", ("outcome",))
+        self._feed_up = self._gauge("market_feed_up", "1 while the upstream of prices answers", ("feed",))
+        self._ticks = self._counter("market_ticks", "Ticks of prices passed on", ())
+        self._dropped = self._counter("market_readers_dropped", "Readers of prices that were too slow", ())
 
     def render(self) -> bytes:
         """Return the text exposition (Prometheus text format 0.0.4)."""
@@ -57,14 +64,23 @@ class Metrics:
         """Return the view that the services of one chain report to."""
         return ChainMetrics(self, name)
 
+    def for_builder(self) -> "BuilderMetrics":
+        """Return the view that the builder's sockets report to."""
+        return BuilderMetrics(self)
+
     def restarted(self, service: str, error: Exception) -> None:
         """Count a restart of a service."""
         self._restarts.labels(service, type(error).__name__).inc()
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count an answered HTTP request."""
-        self._requests.labels(route, str(status)).inc()
-        self._request_s.labels(route).observe(seconds)
+        # Remembered: looking a child up by its labels costs as much as counting in it.
+        found = self._answered.get((route, status))
+        if found is None:
+            found = self._requests.labels(route, str(status)), self._request_s.labels(route)
+            self._answered[route, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
 
     def _gauge(self, name: str, text: str, labels: Sequence[str]) -> Gauge:
         return Gauge(f"chainworkd_{name}", text, labels, registry=self.registry)
@@ -174,3 +190,37 @@ class EndpointMetrics:
     def out(self, is_out: bool) -> None:
         """Show whether the endpoint is left alone."""
         self._out.set(is_out)
+
+
+class BuilderMetrics:
+    """The metrics of the builder's WebSockets and of its feed of prices."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._m = metrics
+
+    @contextmanager
+    def socket(self, name: str) -> Iterator[None]:
+        """Count a connection as open."""
+        gauge = self._m._sockets_open.labels(name)
+        gauge.inc()
+        try:
+            yield
+        finally:
+            gauge.dec()
+
+    def message(self, *, ok: bool) -> None:
+        """Count an answered message."""
+        self._m._messages.labels("ok" if ok else "error").inc()
+
+    def feed_up(self, up: bool) -> None:
+        """Show whether the upstream answers."""
+        # With a label, so that a process without a feed does not export a 0 that would look like a lost one.
+        self._m._feed_up.labels("ostium").set(up)
+
+    def ticked(self) -> None:
+        """Count a tick."""
+        self._m._ticks.inc()
+
+    def dropped(self) -> None:
+        """Count a reader that was let go."""
+        self._m._dropped.inc()

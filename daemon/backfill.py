@@ -13,16 +13,16 @@ from typing import Final
 import msgspec
 from tqdm import tqdm
 
-from core.errors import BadAnswer, BadConfig, Transient
+from core.errors import BadAnswer, BadConfig, RpcRefused, Transient
 from core.metrics import Metrics
 from core.rpc.memory import EndpointMemory
 from core.rpc.source import finalized
 from core.settings import ChainSettings, Settings
 from core.store.endpoints import PgLearned
-from core.store.lease import PgLeases
+from core.store.lease import Leases, PgLeases
 from core.store.migrate import migrate
 from core.store.pool import open_pool
-from core.types import BlockRange, joined
+from core.types import BlockRange
 from daemon.chains import Chain, bulk, endpoints, introduced
 from daemon.commands import say
 from daemon.run import existing_database
@@ -66,6 +66,8 @@ class Job:
     pipeline: Pipeline
     wanted: BlockRange
     horizon: int
+    leases: Leases
+    begun: int = 0  # blocks that gave an empty database its cursor
 
     async def missing(self) -> int:
         """Return how many blocks of the range are not stored."""
@@ -77,7 +79,7 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int | None:
     name, of = _chosen(settings, arguments.chain)
     async with _job(settings, name, of, arguments.first, arguments.last) as job:
         clock = asyncio.get_running_loop().time
-        missing, started = await job.missing(), clock()
+        missing, started = await job.missing() + job.begun, clock()
         async with asyncio.TaskGroup() as group:
             shown = group.create_task(_show(job, missing, terminal=sys.stderr.isatty()), name="progress")
             await _fill(job)
@@ -116,67 +118,82 @@ async def _job(settings: Settings, name: str, of: ChainSettings, first: int, las
             if last is not None and last > settled:
                 raise BadConfig(f"--to {last}: the node calls blocks up to {settled} finalized; `run` follows the rest")
             wanted = BlockRange(first, settled if last is None else last)
-            await _begin(chain, wanted)
+            pipeline = bulk(chain)
+            begun = await _begin(chain, wanted, pipeline)
             memory = EndpointMemory(client, PgLearned(pool, chain.id), name=name)
             await memory.recall()
             async with asyncio.TaskGroup() as group:
                 remembering = group.create_task(memory.run(), name="endpoint memory")
-                yield Job(chain, bulk(chain), wanted, settled)
+                yield Job(chain, pipeline, wanted, settled, PgLeases(pool, chain.id), begun)
                 remembering.cancel()
 
 
-async def _begin(chain: Chain, wanted: BlockRange) -> None:
-    """Give an empty database a cursor, the top of what is wanted: readers look up from it, and `run` goes on there."""
-    if await chain.store.cursor() is None:
-        blocks = await chain.source.blocks(BlockRange(wanted.last, wanted.last))
-        if not blocks:
-            raise BadAnswer(f"{chain.client.host}: has no block {wanted.last}")
-        await chain.store.begin(blocks[0])
+async def _begin(chain: Chain, wanted: BlockRange, pipeline: Pipeline) -> int:
+    """Put the cursor at the top of what is wanted, unless a head was ever followed: readers look up from it.
+
+    Return how many blocks that stored. `run` goes on from there.
+    """
+    cursor = await chain.store.cursor()
+    if cursor is not None and (cursor.number >= wanted.last or await _followed(chain)):
+        return 0
+    blocks = await chain.source.blocks(BlockRange(wanted.last, wanted.last))
+    if not blocks:
+        raise BadAnswer(f"{chain.client.host}: has no block {wanted.last}")
+    await chain.store.begin(blocks[0], after=cursor)
+    pipeline.progress.careful(1, len(blocks[0].txs))
+    return 1
+
+
+async def _followed(chain: Chain) -> bool:
+    return await chain.store.followed_from() is not None
 
 
 async def _settled(chain: Chain) -> int:
-    """Return the highest block that no reorg is expected to reach, and not above the cursor, whose owner is `run`."""
+    """Return the highest block that no reorg is expected to reach; at most the cursor, if `run` owns it."""
     known = await finalized(chain.client)
     if known is None:
         head = await chain.source.head()
         known = max(0, head.ref.number - chain.settings.finalized_depth)
     cursor = await chain.store.cursor()
-    return known if cursor is None else min(known, cursor.number)
+    return min(known, cursor.number) if cursor is not None and await _followed(chain) else known
 
 
 async def _fill(job: Job) -> None:
-    """Fill until nothing is missing. Raises the last error when trying again has not brought a single block."""
+    """Fill until nothing is missing, or the node answers and cannot serve what is.
+
+    Raises the last other error when trying again has not brought a single block.
+    """
     wanted = WantedRange(job.wanted.first, job.wanted.last)
 
     async def horizon() -> int:
         return job.horizon
 
-    leases = PgLeases(job.chain.pool, job.chain.id)
     filling = Backfill(
         job.chain.source, job.chain.store, [wanted], name=job.chain.name, settled_blocks=0, bulk=job.pipeline,
-        leases=leases,
-        chunk_blocks=job.chain.settings.chunk_blocks, horizon=horizon, jumps=False,
+        leases=job.leases, chunk_blocks=job.chain.settings.chunk_blocks, horizon=horizon, jumps=False,
     )  # fmt: skip
     failures, before = 0, 0
     while True:
         try:
-            if not await filling.step() and not await _others_are_at_it(job, leases):
+            if not await filling.step() and not await _others_are_at_it(job):
                 return
         except Transient as error:
             failures = 0 if job.pipeline.progress.blocks > before else failures + 1
             before = job.pipeline.progress.blocks
+            if failures >= len(PAUSES_S) and isinstance(error, BadAnswer | RpcRefused):
+                log.error("the node cannot serve the rest", extra={"error": str(error)})
+                return
             if failures >= len(PAUSES_S):
                 raise
             log.warning("trying again", extra={"error": str(error), "pause_s": PAUSES_S[failures]})
             await asyncio.sleep(PAUSES_S[failures])
 
 
-async def _others_are_at_it(job: Job, leases: PgLeases) -> bool:
+async def _others_are_at_it(job: Job) -> bool:
     """Wait a moment, and return True, while other processes fill what is missing."""
-    held = joined(await leases.taken())
-    if not await job.missing() or not any(
-        span.first <= job.wanted.last and job.wanted.first <= span.last for span in held
-    ):
+    held = await job.leases.taken()
+    ours = any(span.first <= job.wanted.last and job.wanted.first <= span.last for span in held)
+    if not ours or not await job.missing():
         return False
     await asyncio.sleep(LOOK_S)
     return True

@@ -217,6 +217,7 @@ def _guarded(arguments: argparse.Namespace) -> int:
         if arguments.command == "child":
             settings, url, sockets = family.read_order()
             _logging(settings, arguments.role)
+            family.yield_to_others(arguments.role)
             return _until_stopped(run.run_services(arguments.role, settings, url, sockets, family.ParentWatch()))
         settings = settings_of.load(profile=demo.profile(arguments), config=arguments.config)
         _logging(settings, getattr(arguments, "role", None) or arguments.command)

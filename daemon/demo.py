@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -10,19 +11,21 @@ from typing import Final
 
 from accounts import tokens
 from api.addresses import checksum
-from api.server import listen
+from api.server import listen, url_of
 from core.errors import BadConfig, ServiceEnded
 from core.hex import to_hex
 from core.metrics import Metrics
 from core.service import Service, supervise
-from core.settings import Settings
+from core.settings import BuilderSettings, Settings
 from core.store.pool import Pool, open_pool
 from daemon.roles import ROLES
 from daemon.run import House, run_all
+from devnet.feed import LocalFeed
 from devnet.town import Devnet
 
 PROFILE: Final = "local"
 READY_S: Final = 120.0
+ORDER: Final = '{"open": {"a": 0, "b": true, "t": "market", "p": "65000", "s": "100", "l": "10"}}'
 
 # A block with several transactions, one of which the printed address sent.
 SQL_SAMPLE: Final = """
@@ -53,12 +56,18 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int | None:
     async with Devnet(folder=folder / "chain", chain_id=_local(settings)) as town:
         vaults = (to_hex(town.contracts["vault"]),)
         chain = settings.chains[PROFILE].model_copy(update={"http": town.http_url, "ws": town.ws_url, "vaults": vaults})
-        changes = {"data_dir": str(folder), "chains": {PROFILE: chain}, "default_chain": PROFILE, **_ports(settings)}
+        prices = listen("127.0.0.1", 0, "demo feed")
+        changes = {
+            "data_dir": str(folder), "chains": {PROFILE: chain}, "default_chain": PROFILE, **_ports(settings),
+            "builder": _builder(settings, town, url_of(prices)),
+        }  # fmt: skip
 
         async def extra(house: House) -> Sequence[Service]:
-            return [Town(town), Greeter(house, town, await _token(house, folder / "demo.token"))]
+            greeter = Greeter(house, town, await _token(house, folder / "demo.token"))
+            return [Town(town), LocalFeed(prices), greeter]
 
-        await run_all(settings.model_copy(update=changes), extra)
+        with contextlib.closing(prices):
+            await run_all(settings.model_copy(update=changes), extra)
     return None
 
 
@@ -71,6 +80,16 @@ async def devnet(settings: Settings, arguments: argparse.Namespace) -> int | Non
         _say("\n".join(lines))
         await supervise([Town(town)], Metrics())
     return None
+
+
+def _builder(settings: Settings, town: Devnet, feed: str) -> BuilderSettings:
+    """Return the builder's settings for the doubles on the local chain and for the made-up prices."""
+    at = town.contracts
+    changes = {
+        "chain_id": _local(settings), "trading": to_hex(at["ostium_trading"]), "usdc": to_hex(at["usdc"]),
+        "trading_storage": to_hex(at["ostium_storage"]), "feed_url": feed.replace("http", "ws", 1),
+    }  # fmt: skip
+    return settings.builder.model_copy(update=changes)
 
 
 def _folder(settings: Settings, arguments: argparse.Namespace, name: str) -> Path:
@@ -151,7 +170,7 @@ class Greeter:
 
     def _text(self, tx_hash: bytes, number: int) -> str:
         api = self._house.api_url
-        v1 = f"{api}/api/v1"
+        v1, trader = f"{api}/api/v1", checksum(self._town.actors[0])
         head = f"curl -s -H 'Authorization: Bearer {self._token}'"
         metrics = "  ".join(f"{self._house.ops_url(role)}/metrics" for role in ROLES)
         return f"""
@@ -163,12 +182,14 @@ chainworkd demo: a local chain is being indexed and served. Ctrl-C stops it; sta
   node (JSON-RPC)  {self._town.http_url}
   metrics          {metrics}
   readiness        {self._house.ops_url("api")}/readyz
+  Ostium prices    {api.replace("http", "ws", 1)}/v1/market/stream
 
   {head} {v1}/health
   {head} {v1}/blocks/{number}
   {head} {v1}/transactions/{to_hex(tx_hash)}
   {head} '{v1}/transactions/address/{checksum(self._town.actors[0])}?page_size=5'
   {head} '{v1}/vault/deposits?resolver={checksum(self._town.resolver)}&page_size=5'
+  curl -s '{api}/v1/exchange/open?simulate=true&address={trader}' -H 'content-type: text/plain' -d '{ORDER}'
 """
 
 

@@ -1,10 +1,10 @@
 """The API that faces clients: every route of it, and the gate that decides who gets to which."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from starlette.routing import Route
+from starlette.routing import BaseRoute
 
 from accounts.passwords import Passwords
 from accounts.sessions import Lives
@@ -15,6 +15,7 @@ from api.credentials import LOOPBACK, ApiKeys, Origins, SessionCookies
 from api.limits import Budget, RateLimiter
 from api.readiness import Readiness
 from api.routes.accounts import Desk, SignIn, SignInLimits
+from api.routes.builder import Builder
 from api.routes.explorer import Explorer
 from api.routes.operations import status_page
 from api.routes.people import People
@@ -27,16 +28,25 @@ from core.store.pool import Pool
 class Face:
     """What an application is made of."""
 
-    routes: list[Route]
+    routes: list[BaseRoute]
     gate: Gate
 
 
-def client_face(settings: Settings, pool: Pool, readiness: Readiness, passwords: Passwords, clock: Clock) -> Face:
-    """Return the API that faces clients, on a pool with its rights."""
+def client_face(
+    settings: Settings,
+    pool: Pool,
+    readiness: Readiness,
+    passwords: Passwords,
+    clock: Clock,
+    *,
+    groups: Sequence[Builder] = (),
+) -> Face:
+    """Return the API that faces clients, on a pool with its rights; `groups` is the builder, if it is on."""
     access = AccessTokens(pool, clock, lifetime=timedelta(minutes=settings.auth.access_minutes))
     # A newcomer opens the API's address first. Off loopback the page stays on the operators' port.
     page = status_page(pool, readiness) if _loopback(settings) else []
-    routes = [
+    routes: list[BaseRoute] = [
+        *groups,
         *_explorer(settings, pool, readiness).routes(),
         *SignIn(_desk(settings, pool, passwords, access, clock)).routes(),
         *_people(settings, pool, clock).routes(),
@@ -51,6 +61,7 @@ def _gate(settings: Settings, pool: Pool, access: AccessTokens, clock: Clock) ->
     checks: dict[Scope, Check] = {
         **SessionCookies(pool, access, origins, clock).checks(),
         Scope.API_KEY: keys.check,
+        Scope.BUILDER: anybody,
     }
     if _loopback(settings):
         checks[Scope.OPERATIONS] = anybody

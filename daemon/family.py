@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -21,6 +22,8 @@ from daemon.roles import Role, Sockets
 log = logging.getLogger(__name__)
 
 GRACE_S: Final = 15.0
+# History can wait, the head and the API cannot: beside them, backfill gets the processor that they leave over.
+NICENESS: Final[Mapping[Role, int]] = {"backfill": 10}
 
 
 class ChildEnded(Transient):
@@ -86,6 +89,11 @@ async def _stopped(process: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         process.kill()
         await process.wait()
+
+
+def yield_to_others(role: Role) -> None:
+    """Lower this process' priority as its role asks."""
+    os.nice(NICENESS.get(role, 0))
 
 
 def read_order() -> tuple[Settings, str, Sockets]:

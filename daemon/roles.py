@@ -14,6 +14,7 @@ from accounts.passwords import Passwords, owasp
 from api.access import Gate, Scope, anybody
 from api.app import application
 from api.readiness import Readiness
+from api.routes.builder import Builder
 from api.routes.operations import probes, status_page
 from api.server import HttpServer, listen, url_of
 from core import systemd
@@ -25,6 +26,7 @@ from core.service import Service
 from core.settings import Settings
 from core.store.pool import Pool, open_pool
 from core.store.space import GB, free_space
+from daemon.builder import builder_of
 from daemon.chains import Build, ChainServices, Disk, backfill_services, head_services, watch_vaults
 from daemon.faces import client_face
 
@@ -85,9 +87,15 @@ async def services_of(
     if role == "api":
         timeout = settings.database.statement_timeout_s
         size = settings.database.api_connections
-        async with open_pool(url, role="chainworkd_api", size=size, statement_timeout_s=timeout) as pool:
+        async with (
+            open_pool(url, role="chainworkd_api", size=size, statement_timeout_s=timeout) as pool,
+            builder_of(settings, metrics) as builder,
+        ):
             with closing(Passwords(owasp())) as passwords:
-                yield _api(settings, pool, metrics, sockets, passwords)
+                yield [
+                    *_api(settings, pool, metrics, sockets, passwords=passwords, groups=builder.groups),
+                    *builder.services,
+                ]
         return
     async with open_pool(url, role="chainworkd_indexer", size=settings.database.indexer_connections) as pool:
         prepare = watch_vaults if role == "indexer" else None
@@ -108,15 +116,25 @@ async def services_of(
         yield [HttpServer(application(routes, metrics, gate=ops_gate()), sockets.ops, name=f"ops.{role}"), *chains]
 
 
-def _api(settings: Settings, pool: Pool, metrics: Metrics, sockets: Sockets, passwords: Passwords) -> Sequence[Service]:
+def _api(
+    settings: Settings,
+    pool: Pool,
+    metrics: Metrics,
+    sockets: Sockets,
+    *,
+    passwords: Passwords,
+    groups: Sequence[Builder],
+) -> Sequence[Service]:
     readiness = readiness_of(settings, pool)
     assert sockets.api is not None, "bind gives the api role its socket"
-    face = client_face(settings, pool, readiness, passwords, SystemClock())
-    public = application(face.routes, metrics, gate=face.gate, cors_origins=settings.api.cors_origins)
-    probing = [*probes(metrics, readiness), *status_page(pool, readiness)]
+    face = client_face(settings, pool, readiness, passwords, SystemClock(), groups=groups)
+    public = application(
+        face.routes, metrics, gate=face.gate, cors_origins=settings.api.cors_origins, groups=groups
+    )  # fmt: skip
+    probing = application([*probes(metrics, readiness), *status_page(pool, readiness)], metrics, gate=ops_gate())
     return [
-        HttpServer(public, sockets.api, name="api"),
-        HttpServer(application(probing, metrics, gate=ops_gate()), sockets.ops, name="ops.api"),
+        HttpServer(public, sockets.api, name="api", sockets=bool(groups), proxies=settings.api.trusted_proxies),
+        HttpServer(probing, sockets.ops, name="ops.api"),
         Chores([Chore("sessions", timedelta(hours=6), partial(_forget, pool))], name="accounts"),
         systemd.Announcer(),
     ]

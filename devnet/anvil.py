@@ -16,6 +16,7 @@ from typing import Self
 from core.errors import BadConfig, RpcUnavailable, WrongChain
 from core.rpc.client import RpcClient
 from devnet.artifacts import Artifacts
+from devnet.state import keep_first_genesis
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +135,8 @@ class Anvil:
         with tempfile.TemporaryFile() as output, contextlib.ExitStack() as ours:
             lock = await self._lock(ours)
             fresh = self._state is None or not self._state.exists()
+            if self._state is not None:
+                keep_first_genesis(self._state)
             self._process = await asyncio.create_subprocess_exec(
                 *self._command(),
                 stdin=asyncio.subprocess.DEVNULL,

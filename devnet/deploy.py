@@ -1,4 +1,4 @@
-"""Puts real contracts on a fresh devnet: tokens of every habit, Uniswap v3 with pools, Multicall3, a vault."""
+"""Puts contracts on a fresh devnet: all habits of tokens, Uniswap v3 pools, Multicall3, a vault, Ostium doubles."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from builders import erc20, signed_vault, uniswap_v3
 from builders.call import Call, create, invoke
 from contracts import deployments
 from core.errors import BadConfig
+from devnet import ostium
 from devnet.artifacts import Artifacts
 from devnet.node import Draft, Node, Receipt
 
@@ -91,7 +92,7 @@ async def deploy(node: Node, artifacts: Artifacts, *, chain_id: int, record: Pat
 async def _recorded(node: Node, contracts: dict[str, bytes]) -> dict[str, bytes]:
     """Return the contracts if they are all that is expected and the chain has code at every one, else nothing."""
     # A chain that went back to an older state lacks at least the airdrop, which is always deployed last.
-    if not {"airdrop", *TOKENS, *(pool.name for pool in POOLS)} <= contracts.keys():
+    if not {"airdrop", "ostium_trading", *TOKENS, *(pool.name for pool in POOLS)} <= contracts.keys():
         return {}
     return contracts if all(await node.code(list(contracts.values()))) else {}
 
@@ -125,6 +126,7 @@ class _Deployment:
     async def run(self) -> dict[str, bytes]:
         await self._create(self._independent())
         await self._create(self._dependent())
+        await self._create(self._proxies())
         await self._place_multicall3()
         await self._send(self._funding())
         await self._send(self._pools())
@@ -150,6 +152,8 @@ class _Deployment:
             "multicall3": self._new("Multicall3"),
             "position_descriptor": self._new("PositionDescriptor"),
             "uniswap_v3_factory": self._new("UniswapV3Factory"),
+            "ostium_registry": self._new("OstiumRegistry"),
+            "ostium_pairs": self._new("OstiumPairs"),
         }
 
     def _dependent(self) -> dict[str, Call]:
@@ -158,7 +162,12 @@ class _Deployment:
         return {
             "uniswap_v3_swap_router": self._new("SwapRouter", ("address", "address"), pair),
             "uniswap_v3_position_manager": self._new("NonfungiblePositionManager", ("address",) * 3, manager),
+            "ostium_storage": self._new("OstiumStorage", ("address",), (self._at["usdc"],)),
+            "ostium_implementation": self._new("OstiumTrading", ("address",), (self._at["ostium_registry"],)),
         }
+
+    def _proxies(self) -> dict[str, Call]:
+        return {"ostium_trading": self._new("OstiumProxy", ("address",), (self._at["ostium_implementation"],))}
 
     async def _place_multicall3(self) -> None:
         """Copy Multicall3 to the one address that clients look for it."""
@@ -175,6 +184,7 @@ class _Deployment:
         calls += [self._gift(token, self._owner) for token in TOKENS]
         # The resolver's own deposit covers the first withdrawal, whenever it comes.
         calls += [signed_vault.deposit_eth(at["vault"], self._owner, 1, UNIT)]
+        calls += ostium.wiring(at)
         drafts = [self._draft("funding", self._owner, call) for call in calls]
         return drafts + [
             self._draft("funding", account, call) for account in self._accounts[1:] for call in self._purse(account)

@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from core.chain import ChainSource
 from core.clock import Clock, SystemClock
-from core.errors import BadAnswer, SeamBroken
+from core.errors import BadAnswer, SeamBroken, Transient
 from core.service import first_of
 from core.store.lease import TERM, Lease, Leases
 from core.store.port import ChainStore
@@ -142,7 +143,9 @@ class Backfill:
         except BaseExceptionGroup as failed:
             raise first_of(failed) from failed
         finally:
-            await self._leases.release(lease)
+            # It ends by itself within TERM: a database that is gone must not stand in for what came first.
+            with suppress(Transient):
+                await self._leases.release(lease)
         return True
 
     async def _renew(self, leases: Leases, lease: Lease) -> None:
@@ -153,25 +156,37 @@ class Backfill:
     async def _fill_in_bulk(self, hole: BlockRange, lease: Lease | None) -> None:
         assert self._bulk is not None, "asked for by _in_bulk"
         started, before = self._clock.monotonic(), copy(self._bulk.progress)
+        error: BaseException | None = None
         try:
             await self._bulk.run(self._chunks(hole, self._bulk), lease)
         except BaseExceptionGroup as failed:
             error = first_of(failed)
-            if isinstance(error, SeamBroken):
-                await self._discard_above(hole.last + 1)
-            raise error from failed
-        finally:
-            await self._store.join_coverage()
-            done, s = self._bulk.progress, self._clock.monotonic() - started
-            log.info(
-                "filled in bulk",
-                extra={
-                    "chain": self.name, "hole": str(hole), "blocks": done.blocks - before.blocks,
-                    "txs": done.txs - before.txs, "seconds": round(s, 2), "limit": done.limit(before),
-                },
-            )  # fmt: skip
+        except Transient as skipped:
+            error = skipped
+        done, s = self._bulk.progress, self._clock.monotonic() - started
+        log.info(
+            "filled in bulk",
+            extra={
+                "chain": self.name, "hole": str(hole), "blocks": done.blocks - before.blocks,
+                "txs": done.txs - before.txs, "seconds": round(s, 2), "limit": done.limit(before),
+            },
+        )  # fmt: skip
+        # Not when cancelled: whoever fills next joins what is left.
+        await self._tidy(hole, error)
 
-    async def _chunks(self, hole: BlockRange, bulk: Pipeline) -> AsyncIterator[BlockRange]:
+    async def _tidy(self, hole: BlockRange, error: BaseException | None) -> None:
+        """Join what was filled; raise `error`, which came first whatever else fails."""
+        try:
+            await self._store.join_coverage()
+        except Transient:
+            if error is None:
+                raise
+        if isinstance(error, SeamBroken):
+            await self._discard_above(hole.last + 1)
+        if error is not None:
+            raise error
+
+    async def _chunks(self, hole: BlockRange, bulk: Pipeline) -> AsyncGenerator[BlockRange, None]:
         """Yield `hole` newest first, until something else may be more urgent."""
         until, last = self._clock.monotonic() + REPLAN_S, hole.last
         while last >= hole.first and self._clock.monotonic() < until:
@@ -211,6 +226,8 @@ class Backfill:
             raise
         ms = round((self._clock.monotonic() - started) * 1000, 1)
         txs = sum(len(block.txs) for block in blocks)
+        if self._bulk is not None:
+            self._bulk.progress.careful(len(blocks), txs)
         log.info("filled", extra={"chain": self.name, "first": chunk.first, "last": chunk.last, "txs": txs, "ms": ms})
 
     async def _below_is_orphaned(self, first: Block) -> bool:

@@ -43,7 +43,7 @@ class EventPath(HotPath):
         try:
             headers = [_headers.decode(raw) for raw in raw_blocks]
             logs = [log for raw in raw_rest for log in _logs.decode(raw)]
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except wire.UNREADABLE as error:
             raise Unusual(str(error)) from None
         by_block = {number: list(found) for number, found in groupby(logs, key=attrgetter("block_number"))}
         if sum(map(len, by_block.values())) != len(logs):
@@ -58,15 +58,15 @@ class EventPath(HotPath):
         header = wire.header_only(found)
         self._start(header)
         self._block_rows.append(copy.header_row(self._chain, header, len(found.transactions), stored=0))
-        last_log = -1
+        last_tx = last_log = -1
         for tx_index, of_tx in groupby(logs, key=attrgetter("transaction_index")):
             index = from_quantity(tx_index, MAX_INDEX)
             mine = list(of_tx)
             self._check(header, found, index, mine)
             numbers = [from_quantity(log.log_index, MAX_INDEX) for log in mine]
-            if [last_log, *numbers] != sorted({last_log, *numbers}):
+            if index <= last_tx or [last_log, *numbers] != sorted({last_log, *numbers}):
                 raise Unusual(f"block {header.ref}: logs are not in order")
-            last_log = numbers[-1]
+            last_tx, last_log = index, numbers[-1]
             self._reach(max(index, last_log) + 1)
             self._events.rows.append(
                 f"{self._events.prefix}{self._at}{self._fields[index]}{N32}{found.transactions[index][2:]}"

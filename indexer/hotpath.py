@@ -166,6 +166,10 @@ class _Extra:
     def _made(self, key: tuple[bytes, ...]) -> str:
         names = [self._names[i] for i in self._present]
         data = msgspec.json.encode({name: msgspec.Raw(value) for name, value in zip(names, key, strict=True)})
+        try:
+            data.decode()  # msgspec passes over these values without a look at their text
+        except UnicodeDecodeError as error:
+            raise Unusual(f"one of {', '.join(names)} is not UTF-8: {error}") from None
         if len(self._known) > CACHED:
             self._known.clear()
         found = self._known[key] = f"{len(data):08x}{data.hex()}"
@@ -208,7 +212,7 @@ class HotPath:
         for raw, receipts in zip(raw_blocks, raw_receipts, strict=True):
             try:
                 block, done = _blocks.decode(raw), _receipts.decode(receipts)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except wire.UNREADABLE as error:
                 raise Unusual(str(error)) from None
             self._block(block, done)
         return self._piece()
@@ -222,7 +226,7 @@ class HotPath:
         self._roles = self._table(copy.ADDRESS_TRANSACTION_COLUMNS)
         self._transfers = self._table(self._transfer_table.columns)
         self._logs = self._table(self._log_table.columns)
-        self._unkept = self._table(())  # logs that no table keeps: proven, then forgotten
+        self._unkept = self._table(())  # logs and transactions that no table keeps: proven, then forgotten
         self._headers: list[Block] = []
         self._at = ""  # the block's number as a field
         self._block_rows: list[Row] = []
@@ -296,6 +300,7 @@ class HotPath:
             if receipt.logs:
                 self._add_logs(index, tx, receipt, next_log, roles)
         elif not self._concerns(index, tx, receipt, next_log, roles):
+            self._unkept.rows.append(self._transaction_row(self._fields[index], tx, receipt))
             return
         at, place = self._at, self._fields[index]
         self._txs.rows.append(self._transaction_row(place, tx, receipt))
@@ -436,6 +441,7 @@ class HotPath:
         found = (*roles, *(log.address[2:] for log in receipt.logs))
         if not self._watched.isdisjoint(address.lower() for address in found):
             return True
+        self._unkept.rows += self._logs.rows[before[0] :]
         for table, rows in zip(tables, before, strict=True):
             del table.rows[rows:]
         for name, count in records.items():

@@ -9,7 +9,8 @@ the size of its blocks. Only blocks that a reorg cannot reach come this way: chu
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 
 MB: Final = 1 << 20
 ANSWER_BYTES: Final = 1 * MB  # of one request: larger bodies were slower to read (docs/performance.md)
-CHUNK_BYTES: Final = 24 * MB  # of the answers that one transaction stores
+CHUNK_BYTES: Final = 16 * MB  # of the answers that one transaction stores
 FIRST_GUESS: Final = 100_000.0  # bytes a block, until one was seen
 FEWEST, MOST = 4, 64  # requests in flight
 INFLATED: Final = 2.0  # a request that takes this much longer than the quickest waits in a queue, not on the wire
@@ -64,6 +65,12 @@ class Progress:
     full_s: float = 0.0  # no request was sent because the budget was spent
     in_flight: int = FEWEST
 
+    def careful(self, blocks: int, txs: int) -> None:
+        """Count blocks that were stored by way of objects."""
+        self.blocks += blocks
+        self.careful_blocks += blocks
+        self.txs += txs
+
     def limit(self, since: "Progress") -> Limit:
         """Say what bounded the speed since an earlier look."""
         starved, encoding = self.starved_s - since.starved_s, self.encoding_s - since.encoding_s
@@ -78,7 +85,8 @@ class _Work:
 
     blocks: BlockRange
     parts: Sequence[BlockRange]
-    cost: int  # bytes reserved of the budget
+    block_bytes: float  # expected of each block
+    cost: int  # bytes of the budget: reserved, then as answers have come, then as rows
     pieces: dict[int, Piece] = field(default_factory=dict)
     failed: Exception | None = None
     arrived: int = 0
@@ -97,7 +105,7 @@ class Pipeline:
         chunk_blocks: int = 50,
         part_blocks: int = 20,
         writers: int = 3,
-        budget: int = 96 * MB,
+        budget: int = 160 * MB,
         clock: Clock | None = None,
     ) -> None:
         self._answers = answers
@@ -117,7 +125,7 @@ class Pipeline:
         count = min(self._chunk_blocks, max(1, int(CHUNK_BYTES / self._block_bytes)))
         return BlockRange(max(hole.first, hole.last - count + 1), hole.last)
 
-    async def run(self, chunks: AsyncIterator[BlockRange], lease: Lease | None = None) -> None:
+    async def run(self, chunks: AsyncGenerator[BlockRange, None], lease: Lease | None = None) -> None:
         """Fill `chunks`, which do not overlap and lie within `lease`, until there are no more.
 
         A chunk that the node cannot serve is left out and does not stop the others; the first such error is raised at
@@ -136,15 +144,16 @@ class Pipeline:
             BlockRange(first, min(first + step - 1, chunk.last)) for first in range(chunk.first, chunk.last + 1, step)
         ]
 
-    def cost(self, chunk: BlockRange) -> int:
-        """Return the bytes that `chunk` will probably take."""
-        return int(self._block_bytes * len(chunk))
+    @property
+    def block_bytes(self) -> float:
+        """Bytes that the answers about one block probably take."""
+        return self._block_bytes
 
 
 class _Run:
     """One run: its queues, its budget, and the seams that were seen."""
 
-    def __init__(self, of: Pipeline, chunks: AsyncIterator[BlockRange], lease: Lease | None) -> None:
+    def __init__(self, of: Pipeline, chunks: AsyncGenerator[BlockRange, None], lease: Lease | None) -> None:
         self._of = of
         self._lease = lease
         self._chunks = chunks
@@ -163,8 +172,8 @@ class _Run:
             for n in range(self._of._writers):
                 group.create_task(self._write(), name=f"bulk.write {n}")
             group.create_task(self._encode(), name="bulk.encode")
-            async with asyncio.TaskGroup() as fetching:
-                async for chunk in self._chunks:
+            async with asyncio.TaskGroup() as fetching, aclosing(self._chunks) as chunks:
+                async for chunk in chunks:
                     await self._feed(chunk, fetching)
             self._arrived.put_nowait(None)
         if self._skipped:
@@ -174,7 +183,7 @@ class _Run:
 
     async def _feed(self, chunk: BlockRange, fetching: asyncio.TaskGroup) -> None:
         of = self._of
-        work = _Work(chunk, of.parts(chunk), of.cost(chunk))
+        work = _Work(chunk, of.parts(chunk), of.block_bytes, int(of.block_bytes * len(chunk)))
         started = of._clock.monotonic()
         async with self._moved:
             # A chunk larger than the whole budget goes alone.
@@ -195,6 +204,7 @@ class _Run:
         try:
             blocks, receipts = await of._answers.answers(part)
             self._timed(of._clock.monotonic() - started)
+            self._weigh(work, part, sum(map(len, blocks)) + sum(map(len, receipts)))
         except (BadAnswer, RpcRefused) as error:
             work.failed = error
         finally:
@@ -202,6 +212,14 @@ class _Run:
             async with self._moved:
                 self._moved.notify_all()
         self._arrived.put_nowait((work, index, blocks, receipts))
+
+    def _weigh(self, work: _Work, part: BlockRange, size: int) -> None:
+        """Hold what has come instead of what was expected: the next chunk waits for as much as there really is."""
+        self._of.learn(size, len(part))
+        self._of.progress.answer_bytes += size
+        more = size - int(work.block_bytes * len(part))
+        work.cost += more
+        self._held += more
 
     def _timed(self, seconds: float) -> None:
         """Send more at once if the encoder has nothing to do and requests do not queue up at the node."""
@@ -227,6 +245,7 @@ class _Run:
             work.arrived += 1
             if work.failed is None:
                 self._encode_part(work, index, blocks, receipts)
+                await self._hold(work, index, sum(map(len, blocks)) + sum(map(len, receipts)))
             if work.arrived == len(work.parts):
                 self._encoded.put_nowait(work)
             progress.encoding_s += of._clock.monotonic() - started
@@ -234,14 +253,21 @@ class _Run:
             await asyncio.sleep(0)
 
     def _encode_part(self, work: _Work, index: int, blocks: Sequence[bytes], receipts: Sequence[bytes]) -> None:
-        of = self._of
-        size = sum(map(len, blocks)) + sum(map(len, receipts))
-        of.learn(size, len(work.parts[index]))
-        of.progress.answer_bytes += size
         try:
-            work.pieces[index] = of._hot.encode(blocks, receipts)
+            work.pieces[index] = self._of._hot.encode(blocks, receipts)
         except (Unusual, BadAnswer) as error:
             work.failed = error
+
+    async def _hold(self, work: _Work, index: int, answers: int) -> None:
+        """Hold the rows of a part in the place of its answers, which took so many bytes."""
+        piece = work.pieces.get(index)
+        if piece is None:
+            return
+        change = piece.size - answers
+        async with self._moved:
+            work.cost += change
+            self._held += change
+            self._moved.notify_all()
 
     # -- store -------------------------------------------------------------------------------------------------------
 
@@ -280,10 +306,7 @@ class _Run:
         blocks = await self._of._source.blocks(wanted)
         self._check(wanted, blocks)
         await self._of._store.fill(blocks, anchored=False)
-        progress = self._of.progress
-        progress.blocks += len(blocks)
-        progress.careful_blocks += len(blocks)
-        progress.txs += sum(len(block.txs) for block in blocks)
+        self._of.progress.careful(len(blocks), sum(len(block.txs) for block in blocks))
 
     def _check(self, wanted: BlockRange, headers: Sequence[Block]) -> None:
         found = [header.number for header in headers]
@@ -294,15 +317,14 @@ class _Run:
     def _seam(self, headers: Sequence[Block]) -> None:
         """Hold a chunk against its neighbours before it is stored: two that are written at once cannot see each other.
 
-        Whichever comes second is refused.
+        Whichever comes second is refused. Nothing is forgotten before the end of the run: a chunk that goes the careful
+        way is fetched again, and then looks again.
         """
         first, last = headers[0], headers[-1]
-        below, above = self._tips.pop(first.number - 1, None), self._parents.pop(last.number, None)
+        below, above = self._tips.get(first.number - 1), self._parents.get(last.number)
         if below is not None and below != first.parent_hash:
             raise SeamBroken(f"block {first.ref} is not the child of block {first.number - 1} as fetched")
         if above is not None and above != last.hash:
             raise SeamBroken(f"block {last.ref} is not the parent of block {last.number + 1} as fetched")
-        if below is None:
-            self._parents[first.number - 1] = first.parent_hash
-        if above is None:
-            self._tips[last.number] = last.hash
+        self._parents[first.number - 1] = first.parent_hash
+        self._tips[last.number] = last.hash

@@ -21,7 +21,7 @@ from api.access import Scope, caller_of, route
 from api.bodies import json_of, nothing
 from api.cookies import Cookies
 from api.credentials import SignedIn, client_of
-from api.errors import BadRequest, Conflict, Forbidden, Unauthorized, envelope
+from api.errors import BadRequest, Conflict, Forbidden, SignInRequired, envelope
 from api.limits import RateLimiter
 from api.params import refuse_unknown
 from api.redirects import local_path
@@ -253,5 +253,5 @@ def instant(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _wrong() -> Unauthorized:
-    return Unauthorized("email, password: no account with these", "")
+def _wrong() -> SignInRequired:
+    return SignInRequired("email, password: no account with these")

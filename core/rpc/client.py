@@ -13,14 +13,15 @@ import aiohttp
 import msgspec
 
 from core.errors import BadAnswer, RpcLimited, RpcRefused, RpcTimedOut, RpcUnavailable
+from core.rpc import wire
 from core.rpc.limits import BatchSize, LogSpan
 from core.rpc.refusals import retry_s
+from core.rpc.wire import UNREADABLE
 
 JSON: Final = "application/json"
 MAX_BODY_BYTES: Final = 256 * 1024 * 1024  # 50 full mainnet blocks with receipts are about 60 MB
 KEY_CHARACTERS: Final = 8  # a shorter part of a path or query is a name such as "v3" or "rpc"
 RETRY_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
-UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError)  # msgspec lets text that is not UTF-8 through as it came
 
 Call = tuple[str, Sequence[object]]
 T = TypeVar("T")
@@ -83,6 +84,7 @@ class Seat(Rpc, Protocol):
 class _ErrorObject(msgspec.Struct):
     code: int = 0
     message: str = ""
+    data: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Reply(msgspec.Struct):
@@ -212,7 +214,10 @@ class RpcClient:
 
     def _result(self, method: str, reply: _Reply) -> msgspec.Raw:
         if reply.error is not None:
-            raise RpcRefused(self.host, method, reply.error.code, scrubbed(reply.error.message, self.url))
+            error = reply.error
+            raise RpcRefused(
+                self.host, method, error.code, scrubbed(error.message, self.url), wire.revert_data(error.data)
+            )
         if isinstance(reply.result, msgspec.UnsetType):
             raise BadAnswer(f"{self.host}: {method}: reply has neither result nor error")
         return reply.result

@@ -11,9 +11,10 @@ import msgspec
 
 from core.clock import Clock
 from core.errors import BadAnswer, RpcLimited, RpcRefused, RpcTimedOut, RpcUnavailable, Transient
-from core.rpc.client import UNREADABLE, Call, RpcClient, Seat, Sizes
+from core.rpc.client import Call, RpcClient, Seat, Sizes
 from core.rpc.limits import NARROW, Breaker, Latency, Learned, Rate, Window
 from core.rpc.refusals import Kind, classify
+from core.rpc.wire import UNREADABLE
 
 log = logging.getLogger(__name__)
 

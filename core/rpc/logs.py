@@ -170,7 +170,7 @@ def _read(
         raise BadAnswer(f"{host}: asked for block {asked.last}, got {last.number}")
     try:
         found = _decoder.decode(raw)
-    except msgspec.DecodeError as error:
+    except wire.UNREADABLE as error:
         raise BadAnswer(f"{host}: logs: {error}") from None
     placed = [_placed(each) for each in found]
     for each in placed:

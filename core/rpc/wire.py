@@ -22,6 +22,8 @@ MAX_NUMBER: Final = 2**63 - 2  # a block number is a bigint, and ranges need the
 
 Extra = msgspec.Raw | msgspec.UnsetType
 UNSET: Final = msgspec.UNSET
+# msgspec lets text that is not UTF-8 through as it came, and gives up on values nested a thousand deep.
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class WireTx(msgspec.Struct, rename="camel", gc=False):
@@ -214,7 +216,7 @@ def receipts_from_single(answers: Iterable[bytes | msgspec.Raw]) -> bytes:
 def _decode(decoder: msgspec.json.Decoder[Any], raw: bytes | msgspec.Raw, what: str) -> Any:
     try:
         return decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise BadAnswer(f"{what}: {error}") from None
 
 
@@ -345,7 +347,10 @@ def _log(block: WireBlock, tx_index: int, tx: WireTx, wire: WireLog, index: int)
 
 def _extra(wire: msgspec.Struct, fields: tuple[tuple[str, str], ...]) -> str | None:
     found = {name: value for attribute, name in fields if (value := getattr(wire, attribute)) is not UNSET}
-    return msgspec.json.encode(found).decode() if found else None
+    try:
+        return msgspec.json.encode(found).decode() if found else None
+    except UnicodeDecodeError as error:
+        raise BadAnswer(f"one of {', '.join(found)} is not UTF-8: {error}") from None
 
 
 def _quantity_or_none(text: str | None, limit: int = U256_MAX) -> int | None:
@@ -354,3 +359,16 @@ def _quantity_or_none(text: str | None, limit: int = U256_MAX) -> int | None:
 
 def _hex_or_none(text: str | None, size: int) -> bytes | None:
     return None if text is None else from_hex(text, size)
+
+
+def revert_data(raw: bytes) -> bytes:
+    """Return the revert data in an error object's `data`, empty if there is none; it never raises.
+
+    Most nodes put it there as hex; some behind "Reverted ", some as the field `data` of an object.
+    """
+    try:
+        found = msgspec.json.decode(raw)
+        text = found.get("data") if isinstance(found, dict) else found
+        return from_hex(text.removeprefix("Reverted ")) if isinstance(text, str) else b""
+    except (msgspec.DecodeError, UnicodeDecodeError, BadAnswer):
+        return b""

@@ -3,13 +3,12 @@
 import logging
 from typing import Final
 
+from core.store.locks import SQL_SHARE_LOCK
 from core.store.pool import Connection, Pool, translated
 from core.types import BlockRef, Finality
 
 log = logging.getLogger(__name__)
 
-# As fills do (core/store/pg.py): what a rewind is about to take away must not be called final meanwhile.
-SQL_SHARE_LOCK: Final = "select pg_advisory_xact_lock_shared(hashtext('chain.rewind'), $1)"
 # A number alone proves nothing: while the index follows a dead fork, or lags, the node's final block is not stored.
 SQL_RAISE: Final = """
     update chain.head
@@ -54,5 +53,6 @@ class PgFinality:
         asked = (safe.number, safe.hash, finalized.number, finalized.hash, found.by_depth)
         with translated():
             async with self._pool.acquire() as conn, conn.transaction():
+                # What a rewind is about to take away must not be called final meanwhile.
                 await conn.execute(SQL_SHARE_LOCK, self._chain)
                 await conn.execute(SQL_RAISE, self._chain, *asked)

@@ -14,6 +14,7 @@ from core.store.bulk import Chunk, RowsRefused
 from core.store.derived import Derived
 from core.store.erase import erase
 from core.store.lease import Lease, require_held
+from core.store.locks import SQL_REWIND_LOCK, SQL_SEAM_LOCK, SQL_SHARE_LOCK
 from core.store.pool import Connection, Pool, translated
 from core.types import Block, BlockRange, BlockRef, Head
 
@@ -91,10 +92,6 @@ SQL_UNCOVER_TOP: Final = """
     where chain_id = $1 and lower(blocks) < $2 and upper(blocks) > $2
 """
 
-# Fills share it, rewinds own it: a fill that was fetched before a rewind must see what the rewind left. The chain is
-# the hash's seed because the two-key form takes integers only, and there are chain ids above 2^31 (Palm: 11297108109).
-SQL_FILL_LOCK: Final = "select pg_advisory_xact_lock_shared(hashtextextended('chain.rewind', $1))"
-SQL_REWIND_LOCK: Final = "select pg_advisory_xact_lock(hashtextextended('chain.rewind', $1))"
 SQL_ANY_STORED: Final = """
     select exists (select from chain.block where chain_id = $1 and number between $2 and $3)
 """
@@ -191,12 +188,12 @@ class PgStore:
         with translated():
             await self._pool.execute(SQL_SAW, self._chain, head.ref.number, head.ref.hash, at, self._clock.now())
 
-    async def begin(self, block: Block) -> None:
-        """Store the first block ever, and point the cursor at it, for history that is filled before a head is followed.
+    async def begin(self, block: Block, *, after: BlockRef | None = None) -> None:
+        """Store a block and point the cursor at it, for history that is filled before a head is followed.
 
-        Raises CursorMoved if there is a cursor.
+        Raises CursorMoved if the cursor is not `after`.
         """
-        await self._commit([block], None)
+        await self._commit([block], after)
         await self._notify(block.number)
 
     async def commit(self, blocks: Sequence[Block], *, after: BlockRef | None) -> None:
@@ -240,9 +237,10 @@ class PgStore:
         await self._ensure_partitions(first.number, last.number)
         try:
             async with self._transaction() as conn:
-                await conn.execute(SQL_FILL_LOCK, self._chain)
+                await conn.execute(SQL_SHARE_LOCK, self._chain)
                 await self._check_hole(conn, first, last, anchored=anchored)
                 new = await write(conn)
+                await self._join(conn, first, last, anchored=anchored)
                 if await conn.execute(SQL_EXTEND_DOWN, self._chain, first.number, last.number) != "UPDATE 1":
                     await conn.execute(SQL_COVER, self._chain, first.number, last.number)
         except CursorMoved as error:
@@ -273,7 +271,6 @@ class PgStore:
         orphans = BlockRange(first, tip.number)
         async with self._transaction() as conn:
             await conn.execute(SQL_REWIND_LOCK, self._chain)
-            # The cursor first: a commit right above `tip` may end between two looks, and would pass both otherwise.
             await self._check_below_cursor(conn, tip)
             if await self._hash_at(conn, tip.number) != tip.hash or await self._hash_at(conn, tip.number + 1):
                 raise SeamBroken(f"block {tip} is not the top of a stored range any more")
@@ -345,10 +342,13 @@ class PgStore:
         for table, columns in self._columns.items():
             if records := [row for piece in chunk.pieces for row in piece.records.get(table, ())]:
                 await conn.copy_records_to_table(table, schema_name="chain", columns=columns, records=records)
-            if any(piece.copies.get(table) for piece in chunk.pieces):
-                await conn.copy_to_table(
+            if count := sum(piece.counts.get(table, 0) for piece in chunk.pieces):
+                done = await conn.copy_to_table(
                     table, schema_name="chain", columns=columns, format="binary", source=_each(chunk.stream(table))
                 )
+                # What ends too early is not always an error to COPY.
+                if done != f"COPY {count}":
+                    raise RowsRefused(f"{table}: {done}, expected {count} rows")
         return await self._note(conn, [piece.tokens for piece in chunk.pieces], chunk.upgraded(), chunk.headers[0])
 
     async def _note(
@@ -377,14 +377,28 @@ class PgStore:
         self._tokens.update(noted)
 
     async def _check_hole(self, conn: Connection, first: Block, last: Block, *, anchored: bool) -> None:
-        await self._check_below_cursor(conn, last.ref)  # first, as in `discard`
+        await self._check_below_cursor(conn, last.ref)
         await self._check_above(conn, last, anchored=anchored)
         await self._check_below(conn, first)
         if await conn.fetchval(SQL_ANY_STORED, self._chain, first.number, last.number):
             raise SeamBroken(f"blocks of {first.number}..{last.number} are stored already")
 
+    async def _join(self, conn: Connection, first: Block, last: Block, *, anchored: bool) -> None:
+        """Look at the neighbours again, now that one who writes them at the same time has to wait, or is done.
+
+        Late, so that waiting is short. Everybody locks the lower seam first.
+        """
+        for seam in (first.number, last.number + 1):
+            await conn.execute(SQL_SEAM_LOCK, self._chain, seam)
+        await self._check_above(conn, last, anchored=anchored)
+        await self._check_below(conn, first)
+
     async def _check_below_cursor(self, conn: Connection, tip: BlockRef) -> None:
-        """Above the cursor is the head writer's ground; no rewind runs meanwhile, so the cursor can only rise."""
+        """Above the cursor is the head writer's ground; no rewind runs meanwhile, so the cursor can only rise.
+
+        Asked before what lies above `tip`: the head writer takes no lock, and what it commits between two looks must
+        show itself in the second.
+        """
         cursor = await conn.fetchrow(SQL_CURSOR, self._chain)
         if cursor is None or tip.number >= cursor["number"]:
             raise SeamBroken(f"block {tip} is not below the cursor, {cursor and cursor['number']}")

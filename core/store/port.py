@@ -81,8 +81,8 @@ class ChainStore(Protocol):
 class BulkStore(ChainStore, Protocol):
     """A ChainStore that takes encoded rows as well, and history before there is a head."""
 
-    async def begin(self, block: Block) -> None:
-        """Store the first block ever, and point the cursor at it. Raises CursorMoved if there is a cursor."""
+    async def begin(self, block: Block, *, after: BlockRef | None = None) -> None:
+        """Store a block and point the cursor at it, before a head is followed. Raises CursorMoved."""
         ...
 
     async def fill_chunk(self, chunk: Chunk, *, anchored: bool, lease: Lease | None = None) -> None:

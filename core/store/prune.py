@@ -5,7 +5,8 @@ from typing import Final
 
 from core.store.derived import Derived
 from core.store.erase import erase
-from core.store.pg import SQL_CURSOR, SQL_REWIND_LOCK, SQL_UNCOVER_ALL
+from core.store.locks import SQL_REWIND_LOCK
+from core.store.pg import SQL_CURSOR, SQL_UNCOVER_ALL
 from core.store.pool import Connection, Pool, translated
 from core.types import BlockRange
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from core.errors import BadAnswer
 from core.store.derived import Row
-from core.store.finality import SQL_SHARE_LOCK
+from core.store.locks import SQL_SHARE_LOCK
 from core.store.pool import Connection, Pool, translated
 from core.types import BlockRange, BlockRef
 

@@ -77,6 +77,16 @@ async def test_the_state_survives_a_stop(artifacts: Artifacts, tmp_path: Path) -
     assert [block["hash"] for block in after] == [block["hash"] for block in before]
 
 
+async def test_the_genesis_is_the_same_however_often_a_chain_is_started(artifacts: Artifacts, tmp_path: Path) -> None:
+    found = set()
+    for _ in range(6):
+        async with Anvil(artifacts, state=tmp_path / "anvil.json") as anvil, RpcClient(anvil.http_url) as rpc:
+            found.add((await rpc.call("eth_getBlockByNumber", "0x0", False))["hash"])
+            await rpc.call("anvil_mine", "0x1")
+            await asyncio.sleep(1.1)  # the next start's own genesis is of another second
+    assert len(found) == 1
+
+
 async def test_one_state_has_one_node_at_a_time(artifacts: Artifacts, tmp_path: Path) -> None:
     state = tmp_path / "anvil.json"
     async with Anvil(artifacts, state=state):

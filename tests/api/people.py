@@ -19,6 +19,7 @@ from api.readiness import Readiness
 from core.metrics import Metrics
 from core.settings import ApiSettings, AuthSettings, Settings
 from core.store.pool import Pool
+from daemon.builder import builder_of
 from daemon.faces import client_face
 from tests.unit.clocks import FakeClock
 
@@ -88,15 +89,17 @@ async def town(pool: Pool, *, auth: AuthSettings = FREE, api: ApiSettings | None
     """A town without people."""
     settings = Settings(auth=auth, api=api or ApiSettings(rate_limit=""))
     readiness = Readiness(pool, chains=(), ready_lag_s=60, silence_s=120)
-    passwords, clock = CountedPasswords(cheap()), FakeClock()
-    face = client_face(settings, pool, readiness, passwords, clock)
-    made = Town(pool, clock, passwords, settings, application(face.routes, Metrics(), gate=face.gate))
-    try:
-        yield made
-    finally:
-        for client in made.clients:
-            await client.aclose()
-        passwords.close()
+    passwords, clock, metrics = CountedPasswords(cheap()), FakeClock(), Metrics()
+    async with builder_of(settings, metrics) as built:
+        face = client_face(settings, pool, readiness, passwords, clock, groups=built.groups)
+        app = application(face.routes, metrics, gate=face.gate, groups=built.groups)
+        made = Town(pool, clock, passwords, settings, app)
+        try:
+            yield made
+        finally:
+            for client in made.clients:
+                await client.aclose()
+            passwords.close()
 
 
 @asynccontextmanager

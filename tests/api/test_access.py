@@ -11,14 +11,18 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Message, Receive, Send
+from starlette.types import Scope as Connection
 
 from accounts import tokens
 from accounts.roles import Role
-from api.access import Gate, Scope, ScopedRoute, anybody, route
+from api.access import SOCKET, Gate, Scope, ScopedGroup, ScopedRoute, anybody, route
 from api.app import application
+from api.errors import Forbidden
 from core.errors import BadConfig
 from core.metrics import Metrics
 from core.settings import ApiSettings
@@ -29,7 +33,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "access.md"
 PATHS = {"block_number": "1", "hash": "0x" + "0" * 64, "address": "0x" + "0" * 40, "contract_address": "0x" + "0" * 40}
 
 # What somebody may carry, and the scopes that lets them through.
-EVERYBODY = {Scope.PUBLIC, Scope.OPERATIONS}
+EVERYBODY = {Scope.PUBLIC, Scope.BUILDER, Scope.OPERATIONS}
 CREDENTIALS: dict[str, set[Scope]] = {
     "nothing": EVERYBODY,
     "API key": EVERYBODY | {Scope.API_KEY},
@@ -69,24 +73,53 @@ def path_of(one: ScopedRoute) -> str:
 
 
 def scoped(one: Town) -> list[ScopedRoute]:
-    assert all(isinstance(found, ScopedRoute) for found in one.app.routes)
+    """The routes of one path each."""
     return [found for found in one.app.routes if isinstance(found, ScopedRoute)]
 
 
-async def walk(one: Town, owner: Pool) -> dict[tuple[str, str], tuple[Scope, dict[str, int]]]:
+def groups(one: Town) -> list[ScopedGroup]:
+    """The routes of many paths; there is no third kind."""
+    found = [each for each in one.app.routes if isinstance(each, ScopedGroup)]
+    assert len(found) + len(scoped(one)) == len(one.app.routes)
+    return found
+
+
+Walked = dict[tuple[str, str], tuple[Scope, dict[str, int]]]
+
+
+async def walk(one: Town, owner: Pool) -> Walked:
     """(path, methods) -> scope and, for each way to come, the status; endpoints are replaced by ones that say 204."""
     clients = await carriers(one, owner)
-    found = {}
+    found: Walked = {}
     for each in scoped(one):
         each.app = Response(status_code=204)
-        methods = sorted(each.methods or ())
         seen: dict[str, int] = {}
-        for method in methods:
+        for method in sorted(each.methods or ()):
             for name, client in clients.items():
                 status = (await client.request(method, path_of(each))).status_code
                 assert seen.setdefault(name, status) == status, (method, each.path)
-        found[each.path, ", ".join(m for m in methods if m != "HEAD")] = (each.scope, seen)
+        found[each.path, ", ".join(m for m in sorted(each.methods or ()) if m != "HEAD")] = (each.scope, seen)
+    for group in groups(one):
+        found |= await walk_group(group, clients)
     return found
+
+
+async def walk_group(group: ScopedGroup, clients: dict[str, httpx.AsyncClient]) -> Walked:
+    """The same for a group, whose sockets are asked for in the test after this one."""
+
+    async def handle(scope: Connection, receive: Receive, send: Send) -> None:
+        await group.admitted(scope, receive)
+        await Response(status_code=204)(scope, receive, send)
+
+    group.handle = handle  # type: ignore[method-assign]
+    return {
+        (path, method): (
+            scope,
+            {name: (await client.request(method, path)).status_code for name, client in clients.items()},
+        )
+        for (method, path), scope in group.scopes().items()
+        if method != SOCKET
+    }
 
 
 @pytest.fixture
@@ -135,6 +168,46 @@ async def test_the_endpoints_themselves_answer_nobody_who_brings_nothing(people:
                 answer = await people.client().request(method, path_of(one))
                 assert answer.status_code == 401, (method, one.path)
                 assert method == "HEAD" or set(answer.json()) == {"error", "code"}
+
+
+async def test_a_group_asks_the_gate_before_it_answers_anything_on_any_path(wide_pool: Pool) -> None:
+    asked = []
+
+    async def nobody(request: Request) -> None:
+        asked.append((request.scope["path"], request.method))
+        raise Forbidden("nobody")
+
+    async with town(wide_pool) as one:
+        checks = {scope: nobody for scope in Scope}
+        for group in groups(one):
+            app = application([group], Metrics(), gate=Gate(checks))
+            transport = httpx.ASGITransport(app=app)
+            async with httpx.AsyncClient(transport=transport, base_url=HERE) as client:
+                for method, path in group.scopes():
+                    if method == SOCKET:
+                        assert await knock(app, path) == 403
+                    else:
+                        assert (await client.request(method, path)).status_code == 403, (method, path)
+            assert len(asked) == len(group.scopes()) > 20
+            assert {method for _, method in asked} >= {"GET", "POST", SOCKET}
+
+
+async def knock(app: Starlette, path: str) -> int:
+    """The status of a WebSocket that is refused."""
+    said: list[Any] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        said.append(message)
+
+    scope = {
+        "type": "websocket", "path": path, "raw_path": path.encode(), "headers": [], "query_string": b"",
+        "extensions": {"websocket.http.response": {}}, "client": ("127.0.0.1", 1), "state": {},
+    }  # fmt: skip
+    await app(scope, receive, send)
+    return int(said[0]["status"])
 
 
 async def nothing(_: Request) -> Response:
@@ -214,7 +287,7 @@ async def test_forms_of_foreign_pages_are_no_bodies(people: Town) -> None:
 
 async def test_pages_that_may_ask_with_tokens_get_no_cookies(wide_pool: Pool) -> None:
     async with town(wide_pool) as one:
-        app = application(list(one.app.routes), Metrics(), gate=one.app.state.gate, cors_origins=["https://x.example"])  # type: ignore[arg-type]
+        app = application(list(one.app.routes), Metrics(), gate=one.app.state.gate, cors_origins=["https://x.example"])
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url=HERE) as client:
             answer = await client.post("/api/auth/login", headers={"origin": "https://x.example"})

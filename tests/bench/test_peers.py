@@ -60,7 +60,7 @@ def sums(fixture: Fixture) -> Sums:
 
 
 @asynccontextmanager
-async def no_node(folder: Path) -> AsyncIterator[Served]:
+async def no_node(folder: Path, *options: str) -> AsyncIterator[Served]:
     yield Served("http://nowhere", "ws://nowhere", 0)
 
 

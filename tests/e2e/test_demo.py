@@ -46,9 +46,10 @@ DEPOSIT: Mapping[str, tuple[type, ...]] = {
     "id": TEXT, "state": TEXT, "counts": (bool,), "user": TEXT, "token": TEXT, "resolver": TEXT, "nonce": TEXT,
     "amount": TEXT, "amount_display": TEXT, "block_number": (int,), "log_index": (int,),
 }  # fmt: skip
+ORDER: Mapping[str, tuple[type, ...]] = {"transactions": (list,), "summary": (list,), "simulation": (dict,)}
 SHAPES = {
     "/health": HEALTH, "/blocks/": BLOCK, "/transactions/0x": DETAIL, "/transactions/address/": PAGE,
-    "/vault/deposits": DEPOSITS,
+    "/vault/deposits": DEPOSITS, "/v1/exchange/open": ORDER,
 }  # fmt: skip
 
 

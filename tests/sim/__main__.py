@@ -16,13 +16,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.sim")
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--start", type=int, default=0)
+    parser.add_argument("--bulk", action="store_true", help="fill settled history in bulk")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     started = time.monotonic()
     faults: Counter[str] = Counter()
     diverged = []
     for seed in range(arguments.start, arguments.start + arguments.seeds):
-        outcome = asyncio.run(simulate(seed))
+        outcome = asyncio.run(simulate(seed, bulk=arguments.bulk))
         faults += outcome.faults
         if outcome.diverged is not None:
             diverged.append(seed)

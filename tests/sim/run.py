@@ -13,6 +13,8 @@ from core.store.port import ChainStore
 from core.types import Head
 from indexer.backfill import Backfill, WantedRange
 from indexer.follow import Follower
+from indexer.pipeline import Pipeline
+from tests.sim.bulk import Answers, Names, Stopped
 from tests.sim.stores import Diverged, FaultyStore, Look, look_into_memory
 from tests.sim.world import Node, Pause, World, yield_once
 
@@ -71,9 +73,11 @@ def in_memory() -> tuple[ChainStore, Look]:
     return store, look_into_memory(store)
 
 
-async def simulate(seed: int, make_store: MakeStore = in_memory, *, pause: Pause = yield_once) -> Outcome:
-    """Run one seed."""
-    run = _Run(seed, make_store, pause)
+async def simulate(
+    seed: int, make_store: MakeStore = in_memory, *, pause: Pause = yield_once, bulk: bool = False
+) -> Outcome:
+    """Run one seed. With `bulk`, settled history is filled in bulk, though some worlds change deeper than that."""
+    run = _Run(seed, make_store, pause, bulk)
     try:
         await run.storm()
         await run.quiet()
@@ -94,9 +98,10 @@ class _NoHeads:
 
 
 class _Run:
-    def __init__(self, seed: int, make_store: MakeStore, pause: Pause) -> None:
+    def __init__(self, seed: int, make_store: MakeStore, pause: Pause, bulk: bool) -> None:
         self.plan = plan_of(seed)
         self.world = World(seed, settled=self.plan.settled)
+        self._bulk = bulk
         store, self._look = make_store()
         self._pause = pause
         self._store = FaultyStore(store, self.world, self._look, pause=pause)
@@ -166,7 +171,14 @@ class _Run:
     def _backfill(self) -> Backfill:
         return Backfill(
             self._node, self._store, self.plan.wanted, name="sim", chunk_blocks=self.plan.chunk_blocks,
-            settled_blocks=SETTLED,
+            settled_blocks=SETTLED, bulk=self._pipeline() if self._bulk else None, clock=Stopped(),
+        )  # fmt: skip
+
+    def _pipeline(self) -> Pipeline:
+        answers = Answers(self._node)
+        return Pipeline(
+            answers, self._node, Names(self.world, answers), self._store, chunk_blocks=self.plan.chunk_blocks,
+            writers=self.plan.part, clock=Stopped(),
         )  # fmt: skip
 
     async def _followed(self, name: str) -> None:

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from core.errors import StoreUnavailable
+from core.store.bulk import Chunk, RowsRefused
+from core.store.lease import Lease
 from core.store.memory import MemoryStore
 from core.store.pool import Pool
 from core.store.port import ChainStore
 from core.types import Block, BlockRange, BlockRef, Head, joined
 from tests.sim.world import Pause, World, yield_once
 
+REFUSED = 0.03  # how often a database refuses encoded rows
 SQL_BLOCKS = "select number, hash, parent_hash from chain.block where chain_id = $1"
 SQL_COVERAGE = "select lower(blocks) as first, upper(blocks) - 1 as last from chain.coverage where chain_id = $1"
 SQL_CURSOR = "select number, hash from chain.cursor where chain_id = $1"
@@ -124,6 +127,16 @@ class FaultyStore:
     async def fill(self, blocks: Sequence[Block], *, anchored: bool = True) -> None:
         """Fill, or not, or without an answer."""
         await self._write("fill", lambda: self._store.fill(blocks, anchored=anchored))
+
+    async def fill_chunk(self, chunk: Chunk, *, anchored: bool, lease: Lease | None = None) -> None:
+        """Fill with blocks that an encoder left whole (tests/sim/bulk.py), or refuse them."""
+        if self._world.strikes(self._world.fate("rows", chunk.headers[0].hash), "rows refused", REFUSED):
+            raise RowsRefused("no table holds this")
+        await self._write("fill_chunk", lambda: self._store.fill(chunk.headers, anchored=anchored))
+
+    async def begin(self, block: Block, *, after: BlockRef | None = None) -> None:
+        """Store a block for history to be filled below."""
+        await self.commit([block], after=after)
 
     async def join_coverage(self) -> None:
         """Join ranges, or not, or without an answer."""

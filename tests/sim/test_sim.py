@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.sim.run import MakeStore, in_memory, simulate
 from tests.sim.stores import Look, look_into_memory, look_into_postgres
 
 SEEDS = range(100)
+BULK_SEEDS = range(40)
 PG_SEEDS = range(5)
 
 # What each of them found, in the order of finding; see the commit that added it.
@@ -32,6 +34,14 @@ ONCE_DIVERGED = {
 async def test_the_stored_chain_equals_the_canonical_one_after_every_storm() -> None:
     outcomes = [await simulate(seed) for seed in SEEDS]
     assert [(o.seed, o.diverged) for o in outcomes if o.diverged] == []
+
+
+async def test_the_stored_chain_equals_the_canonical_one_when_history_is_filled_in_bulk() -> None:
+    outcomes = [await simulate(seed, bulk=True) for seed in BULK_SEEDS]
+    assert [(o.seed, o.diverged) for o in outcomes if o.diverged] == []
+    faults = sum((o.faults for o in outcomes), Counter[str]())
+    assert faults["(fill_chunk)"] > 5 * len(BULK_SEEDS)
+    assert min(faults["rows refused"], faults["unusual blocks"], faults["(fill)"]) > 0
 
 
 @pytest.mark.parametrize("seed", ONCE_DIVERGED, ids=lambda seed: f"{seed} {ONCE_DIVERGED[seed]}")
@@ -62,9 +72,9 @@ async def test_the_stored_chain_equals_the_canonical_one_on_postgres(database_ur
 # -- mutants: a harness that cannot see these defects proves nothing ---------------------------------------------------
 
 
-async def seeds_until_caught(make_store: MakeStore = in_memory, *, within: int = 40) -> int:
+async def seeds_until_caught(make_store: MakeStore = in_memory, *, within: int = 40, bulk: bool = False) -> int:
     for seed in range(within):
-        if (await simulate(seed, make_store)).diverged is not None:
+        if (await simulate(seed, make_store, bulk=bulk)).diverged is not None:
             return seed + 1
     pytest.fail(f"not caught within {within} seeds")
 
@@ -99,7 +109,8 @@ async def test_a_missing_compare_and_set_is_caught() -> None:
     await seeds_until_caught(make)
 
 
-async def test_coverage_without_rows_is_caught() -> None:
+@pytest.mark.parametrize("bulk", [False, True])
+async def test_coverage_without_rows_is_caught(bulk: bool) -> None:
     class Forgetful(MemoryStore):
         """Loses the first block of a fill, and covers it all the same."""
 
@@ -121,7 +132,7 @@ async def test_coverage_without_rows_is_caught() -> None:
 
         return store, look  # type: ignore[return-value]
 
-    await seeds_until_caught(make)
+    await seeds_until_caught(make, bulk=bulk)
 
 
 async def test_an_ancestor_that_is_off_by_one_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

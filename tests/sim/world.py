@@ -164,13 +164,14 @@ class Node:
         found: list[Block] = []
         for first in range(wanted.first, wanted.last + 1, self._part):
             last = min(first + self._part - 1, wanted.last)
-            part = await self._one_request(first, last)
+            part = await self.one_request(first, last)
             found += part
             if len(part) < last - first + 1:
                 break
         return tuple(found)
 
-    async def _one_request(self, first: int, last: int) -> list[Block]:
+    async def one_request(self, first: int, last: int) -> list[Block]:
+        """Return blocks of one request, fewer than asked for where a backend does not have them."""
         dice = await self._asked("blocks", first, last)
         world = self._world
         if world.strikes(dice, "null receipts", world.weather.missing):

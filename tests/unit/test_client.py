@@ -104,3 +104,15 @@ async def test_a_node_that_echoes_the_key_does_not_leak_it() -> None:
     with pytest.raises(RpcRefused) as caught:
         await Scripted(b'{"id":0,"error":{"code":1,"message":"project 0123456789abcdef is over"}}').call("eth_a")
     assert "0123456789abcdef" not in f"{caught.value}{caught.value.message}"
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [(b'"0x5863f789"', "5863f789"), (b'"Reverted 0x5863f789"', "5863f789"), (b'{"data":"0x5863f789"}', "5863f789"),
+     (b"null", ""), (b'"no hex"', ""), (b"[1]", ""), (b'{"data":5}', ""), (b'"\xff"', "")],
+)  # fmt: skip
+async def test_what_a_call_reverted_with_is_read_from_wherever_a_node_puts_it(data: bytes, found: str) -> None:
+    reply = b'{"id":0,"error":{"code":3,"message":"execution reverted","data":' + data + b"}}"
+    with pytest.raises(RpcRefused) as caught:
+        await Scripted(reply).call("eth_call")
+    assert (caught.value.data.hex(), caught.value.reverted) == (found, True)

@@ -1,0 +1,1 @@
+"""The Ostium builder service: requests to unsigned calldata over HTTP and WebSocket (docs/builder.md)."""

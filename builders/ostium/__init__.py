@@ -1,0 +1,1 @@
+"""Unsigned calls of the Ostium perpetuals contracts: exact units, three ABI generations, errors by name. Pure."""
