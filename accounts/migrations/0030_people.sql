@@ -31,9 +31,11 @@ create table accounts.refresh_token (
     generation integer not null,
     expires_at timestamptz not null,
     used_at timestamptz,
+    salt bytea,
     unique (session_id, generation)
 );
 comment on table accounts.refresh_token is 'SHA-256 of tokens of 256 random bits. Used ones are kept, so that a replay is recognised.';
+comment on column accounts.refresh_token.salt is 'With the token itself it makes the successor; null once that was used.';
 
 create table accounts.signing_key (
     kid text primary key,
@@ -59,7 +61,7 @@ create unique index api_token_owner on accounts.api_token (user_id) where user_i
 
 grant select, insert, update (role, status, password_hash, updated_at) on accounts.person to chainworkd_api;
 grant select, insert, update (ended_at, ended_because), delete on accounts.session to chainworkd_api;
-grant select, insert, update (used_at), delete on accounts.refresh_token to chainworkd_api;
+grant select, insert, update (used_at, salt), delete on accounts.refresh_token to chainworkd_api;
 grant select, insert, delete on accounts.signing_key to chainworkd_api;
 grant select, insert on accounts.audit to chainworkd_api;
 grant insert, update (revoked_at) on accounts.api_token to chainworkd_api;

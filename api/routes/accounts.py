@@ -14,7 +14,7 @@ from starlette.routing import Route
 from accounts import passwords, people, sessions
 from accounts.passwords import Passwords
 from accounts.people import EmailTaken, Known, Person
-from accounts.sessions import Crossed, Lives, Opened, Replayed, Unknown
+from accounts.sessions import Lives, Opened, Replayed, Unknown
 from accounts.signing import AccessTokens
 from api import cookies
 from api.access import Scope, caller_of, route
@@ -169,8 +169,6 @@ class SignIn:
                 done = answer(Me(UserOf.of(opened.person)))
                 await self._give(done, opened)
                 return done
-            case Crossed():
-                return no_store(envelope(409, "refresh_token: just used by another request; its answer has the next"))
             case Replayed() | Unknown():
                 return self._over()
 
@@ -183,9 +181,6 @@ class SignIn:
                 done = no_store(RedirectResponse(target, status_code=302))
                 await self._give(done, opened)
                 return done
-            case Crossed():
-                # The other request's answer has set the cookies already.
-                return no_store(RedirectResponse(target, status_code=302))
             case Replayed() | Unknown():
                 return self._over()
 
@@ -206,10 +201,10 @@ class SignIn:
     async def _enter(self, request: Request, known: Known) -> Response:
         """Open a new session, never one that the request brought along; that one ends."""
         desk, now = self._desk, self._desk.clock.now()
+        old = await sessions.family(desk.pool, cookies.of(request, cookies.REFRESH) or "")
         opened = await sessions.start(desk.pool, known, desk.lives, now)
         if opened is None:
             raise _wrong()
-        old = await sessions.family(desk.pool, cookies.of(request, cookies.REFRESH) or "")
         if old is not None:
             await sessions.end(desk.pool, old, now)
         token = await desk.access.issue(opened.access)

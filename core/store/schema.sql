@@ -124,10 +124,13 @@ CREATE TABLE accounts.refresh_token (
     session_id uuid NOT NULL,
     generation integer NOT NULL,
     expires_at timestamp with time zone NOT NULL,
-    used_at timestamp with time zone
+    used_at timestamp with time zone,
+    salt bytea
 );
 
 COMMENT ON TABLE accounts.refresh_token IS 'SHA-256 of tokens of 256 random bits. Used ones are kept, so that a replay is recognised.';
+
+COMMENT ON COLUMN accounts.refresh_token.salt IS 'With the token itself it makes the successor; null once that was used.';
 
 CREATE TABLE accounts.session (
     session_id uuid NOT NULL,
@@ -663,6 +666,8 @@ GRANT UPDATE(updated_at) ON TABLE accounts.person TO chainworkd_api;
 GRANT SELECT,INSERT,DELETE ON TABLE accounts.refresh_token TO chainworkd_api;
 
 GRANT UPDATE(used_at) ON TABLE accounts.refresh_token TO chainworkd_api;
+
+GRANT UPDATE(salt) ON TABLE accounts.refresh_token TO chainworkd_api;
 
 GRANT SELECT,INSERT,DELETE ON TABLE accounts.session TO chainworkd_api;
 
