@@ -50,6 +50,7 @@ def application(
     made = Starlette(routes=routes, exception_handlers=dict(HANDLERS), middleware=around)
     made.state.gate = gate
     made.state.groups = tuple(groups)
+    made.state.metrics = metrics
     return made
 
 

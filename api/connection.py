@@ -5,17 +5,20 @@ nothing would keep its socket for ever (tests/api/test_clients.py). Bodies are b
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Final
 
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from api.callers import caller_key
 from api.errors import GROUP, Group, Refused, group_of, refusal
 
 MAX_HEAD_BYTES: Final = 32_768
 HEAD_S: Final = 10.0  # from connecting, or from a request's first byte, to the end of its head
+MAX_CONNECTIONS: Final = 2_000  # of one server; each takes a file descriptor and some 50 kB
 WRITE_S: Final = 30.0  # without the client taking anything of what is ready for it
 
 
@@ -24,10 +27,13 @@ class BoundedConnection(HttpToolsProtocol):
 
     head_s = HEAD_S
     write_s = WRITE_S
+    most = MAX_CONNECTIONS
+    on_turned_away: Callable[[], None] = staticmethod(lambda: None)
 
     _in_head = True
     _head_bytes = 0
     _refused = False
+    _waits_since = 0.0
     url = b""  # uvicorn sets both with a request's first byte; a client may be refused before
     headers: list[tuple[bytes, bytes]] = []  # noqa: RUF012 - replaced, never changed
     _head_timer: asyncio.TimerHandle | None = None
@@ -36,7 +42,10 @@ class BoundedConnection(HttpToolsProtocol):
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._waits_since = self.loop.time()
         self._expect_head()
+        if len(self.connections) > self.most:
+            self._make_room()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -80,6 +89,11 @@ class BoundedConnection(HttpToolsProtocol):
             super().on_message_complete()
 
     @override
+    def on_response_complete(self) -> None:
+        self._waits_since = self.loop.time()
+        super().on_response_complete()
+
+    @override
     def handle_websocket_upgrade(self) -> None:
         if self._refused:
             return
@@ -101,6 +115,27 @@ class BoundedConnection(HttpToolsProtocol):
         _cancel(self._write_timer)
         self._write_timer = None
         super().resume_writing()
+
+    def _make_room(self) -> None:
+        """End a connection that has nothing to do, of the caller who has the most; if there is none, this one."""
+        self.on_turned_away()
+        waiting = [
+            other
+            for other in self.connections
+            if isinstance(other, BoundedConnection) and other is not self and other._is_waiting()
+        ]
+        if not waiting:
+            self._refuse(503, f"connections: at most {self.most}, try again")
+            return
+        of = Counter(other._caller for other in waiting)
+        min(waiting, key=lambda other: (-of[other._caller], other._waits_since)).transport.close()
+
+    def _is_waiting(self) -> bool:
+        return not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete)
+
+    @property
+    def _caller(self) -> str:
+        return caller_key(self.client[0]) if self.client else ""
 
     def _stop_timers(self) -> None:
         _cancel(self._head_timer)
@@ -134,3 +169,14 @@ class BoundedConnection(HttpToolsProtocol):
 def _cancel(timer: asyncio.TimerHandle | None) -> None:
     if timer is not None:
         timer.cancel()
+
+
+def bounded(most: int, on_turned_away: Callable[[], None]) -> type[BoundedConnection]:
+    """Return the protocol for at most so many connections of one server, WebSockets included."""
+
+    class Bounded(BoundedConnection):
+        """With the server's own bound."""
+
+    Bounded.most = most
+    Bounded.on_turned_away = staticmethod(on_turned_away)
+    return Bounded

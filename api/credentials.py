@@ -1,6 +1,5 @@
 """The checks of the gate that look at credentials: API keys, cookies of sessions, and where a page comes from."""
 
-import ipaddress
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from accounts.people import Person
 from accounts.signing import AccessTokens
 from api import cookies
 from api.access import ROLES, Check, Scope
+from api.callers import caller_key
 from api.errors import Forbidden, SignInRequired, Unauthorized
 from api.limits import RateLimiter
 from core.clock import Clock
@@ -132,15 +132,8 @@ class SessionCookies:
 
 
 def client_of(request: Request) -> str:
-    """Return what stands for a caller in counts: the address, of IPv6 the network (one caller has 2^64 addresses)."""
-    host = request.client.host if request.client else "unknown"
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if isinstance(address, ipaddress.IPv4Address):
-        return host
-    return str(ipaddress.ip_network((address, 64), strict=False)) if address.ipv4_mapped is None else host
+    """Return what stands for a caller in counts."""
+    return caller_key(request.client.host if request.client else "unknown")
 
 
 def _unauthorized() -> SignInRequired:

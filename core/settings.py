@@ -82,6 +82,7 @@ class ApiSettings(Part):
     rate_limit: Rate = "600/minute"
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[Network, ...] = ()
+    max_connections: Annotated[int, Field(ge=1, le=100_000)] = 2_000
 
 
 class BuilderSettings(Part):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from starlette.routing import BaseRoute
 
@@ -20,6 +21,7 @@ from api.routes.explorer import Explorer
 from api.routes.operations import status_page
 from api.routes.people import People
 from core.clock import Clock
+from core.metrics import Metrics
 from core.settings import Settings
 from core.store.pool import Pool
 
@@ -39,6 +41,7 @@ def client_face(
     passwords: Passwords,
     clock: Clock,
     *,
+    metrics: Metrics,
     groups: Sequence[Builder] = (),
 ) -> Face:
     """Return the API that faces clients, on a pool with its rights; `groups` is the builder, if it is on."""
@@ -48,15 +51,15 @@ def client_face(
     routes: list[BaseRoute] = [
         *groups,
         *_explorer(settings, pool, readiness).routes(),
-        *SignIn(_desk(settings, pool, passwords, access, clock)).routes(),
+        *SignIn(_desk(settings, pool, passwords, access, clock, metrics=metrics)).routes(),
         *_people(settings, pool, clock).routes(),
         *page,
     ]
-    return Face(routes, _gate(settings, pool, access, clock))
+    return Face(routes, _gate(settings, pool, access, clock, metrics=metrics))
 
 
-def _gate(settings: Settings, pool: Pool, access: AccessTokens, clock: Clock) -> Gate:
-    keys = ApiKeys(pool, RateLimiter(Budget(settings.api.rate_limit)))
+def _gate(settings: Settings, pool: Pool, access: AccessTokens, clock: Clock, *, metrics: Metrics) -> Gate:
+    keys = ApiKeys(pool, _limiter(settings.api.rate_limit, "token", metrics))
     origins = Origins(settings.api.public_url, loopback=_loopback(settings))
     checks: dict[Scope, Check] = {
         **SessionCookies(pool, access, origins, clock).checks(),
@@ -76,11 +79,11 @@ def _explorer(settings: Settings, pool: Pool, readiness: Readiness) -> Explorer:
     )  # fmt: skip
 
 
-def _desk(settings: Settings, pool: Pool, passwords: Passwords, access: AccessTokens, clock: Clock) -> Desk:
+def _desk(
+    settings: Settings, pool: Pool, passwords: Passwords, access: AccessTokens, clock: Clock, *, metrics: Metrics
+) -> Desk:
     auth = settings.auth
-    client, account, register = (
-        RateLimiter(Budget(rate)) for rate in (auth.client_rate, auth.account_rate, auth.register_rate)
-    )
+    rates = {"client": auth.client_rate, "account": auth.account_rate, "register": auth.register_rate}
     return Desk(
         pool=pool,
         passwords=passwords,
@@ -91,9 +94,14 @@ def _desk(settings: Settings, pool: Pool, passwords: Passwords, access: AccessTo
             timedelta(days=auth.session_days),
             timedelta(seconds=auth.refresh_grace_s),
         ),
-        limits=SignInLimits(client, account, register),
+        limits=SignInLimits(**{name: _limiter(rate, name, metrics) for name, rate in rates.items()}),
         clock=clock,
+        metrics=metrics,
     )
+
+
+def _limiter(rate: str, name: str, metrics: Metrics) -> RateLimiter:
+    return RateLimiter(Budget(rate), partial(metrics.limited, name))
 
 
 def _people(settings: Settings, pool: Pool, clock: Clock) -> People:

@@ -16,7 +16,7 @@ from api.app import application
 from api.readiness import Readiness
 from api.routes.builder import Builder
 from api.routes.operations import probes, status_page
-from api.server import HttpServer, listen, url_of
+from api.server import HttpServer, allow_files, listen, url_of
 from core import systemd
 from core.chores import Chore, Chores
 from core.clock import SystemClock
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 Role = Literal["indexer", "backfill", "api"]
 ROLES: Final[tuple[Role, ...]] = ("indexer", "backfill", "api")
 # systemd units and database roles exist for these; the services arrive with droids and payments.
+OTHER_FILES: Final = 512  # beside clients: the database, nodes, the operators' port, libraries
 NOT_YET: Final = ("worker", "sender")
 
 
@@ -59,6 +60,7 @@ def bind(settings: Settings, role: Role) -> Sockets:
     probing = listen(ops.host, port, f"ops.{role}_port")
     if role != "api":
         return Sockets(probing)
+    allow_files(settings.api.max_connections + OTHER_FILES)
     try:
         return Sockets(probing, listen(settings.api.host, settings.api.port, "api.port"))
     except BadConfig:
@@ -127,13 +129,20 @@ def _api(
 ) -> Sequence[Service]:
     readiness = readiness_of(settings, pool)
     assert sockets.api is not None, "bind gives the api role its socket"
-    face = client_face(settings, pool, readiness, passwords, SystemClock(), groups=groups)
+    face = client_face(settings, pool, readiness, passwords, SystemClock(), metrics=metrics, groups=groups)
     public = application(
         face.routes, metrics, gate=face.gate, cors_origins=settings.api.cors_origins, groups=groups
     )  # fmt: skip
     probing = application([*probes(metrics, readiness), *status_page(pool, readiness)], metrics, gate=ops_gate())
     return [
-        HttpServer(public, sockets.api, name="api", sockets=bool(groups), proxies=settings.api.trusted_proxies),
+        HttpServer(
+            public,
+            sockets.api,
+            name="api",
+            sockets=bool(groups),
+            proxies=settings.api.trusted_proxies,
+            most=settings.api.max_connections,
+        ),
         HttpServer(probing, sockets.ops, name="ops.api"),
         Chores([Chore("sessions", timedelta(hours=6), partial(_forget, pool))], name="accounts"),
         systemd.Announcer(),

@@ -26,6 +26,7 @@ from api.limits import RateLimiter
 from api.params import refuse_unknown
 from api.redirects import local_path
 from core.clock import Clock
+from core.metrics import Metrics
 from core.store.pool import Pool
 
 log = logging.getLogger(__name__)
@@ -94,6 +95,7 @@ class Desk:
     lives: Lives
     limits: SignInLimits
     clock: Clock
+    metrics: Metrics
 
 
 class SignIn:
@@ -142,9 +144,11 @@ class SignIn:
         await desk.limits.account.spend(asked.email.lower()[: people.LONGEST_EMAIL])
         known = await self._proven(asked)
         if known is None:
+            desk.metrics.signed_in("wrong")
             log.warning("sign-in refused", extra={"client": client_of(request)})
             raise _wrong()
         if not known.person.may_sign_in:
+            desk.metrics.signed_in("not_approved")
             # Only who knows the password learns that the account exists.
             raise Forbidden(f"account: status is {known.person.status}, role {known.person.role}; ask an ADMIN")
         return await self._enter(request, known)
@@ -207,6 +211,7 @@ class SignIn:
             raise _wrong()
         if old is not None:
             await sessions.end(desk.pool, old, now)
+        desk.metrics.signed_in("ok")
         token = await desk.access.issue(opened.access)
         done = answer(Entered(UserOf.of(opened.person), token))
         await self._give(done, opened, token)
@@ -215,8 +220,14 @@ class SignIn:
     async def _refreshed(self, request: Request) -> sessions.Refreshed:
         token = cookies.of(request, cookies.REFRESH) or ""
         outcome = await sessions.refresh(self._desk.pool, token, self._desk.lives, self._desk.clock.now())
-        if isinstance(outcome, Replayed):
-            log.warning("refresh token replayed, session ended", extra={"client": client_of(request)})
+        match outcome:
+            case Opened(again=again):
+                self._desk.metrics.refreshed("again" if again else "ok")
+            case Replayed():
+                self._desk.metrics.refreshed("replayed")
+                log.warning("refresh token replayed, session ended", extra={"client": client_of(request)})
+            case Unknown():
+                self._desk.metrics.refreshed("over")
         return outcome
 
     async def _give(self, response: Response, opened: Opened, token: str | None = None) -> None:

@@ -56,6 +56,7 @@ class Town:
     clock: FakeClock
     passwords: CountedPasswords
     settings: Settings
+    metrics: Metrics
     app: Starlette
     clients: list[httpx.AsyncClient] = field(default_factory=list)
 
@@ -91,9 +92,9 @@ async def town(pool: Pool, *, auth: AuthSettings = FREE, api: ApiSettings | None
     readiness = Readiness(pool, chains=(), ready_lag_s=60, silence_s=120)
     passwords, clock, metrics = CountedPasswords(cheap()), FakeClock(), Metrics()
     async with builder_of(settings, metrics) as built:
-        face = client_face(settings, pool, readiness, passwords, clock, groups=built.groups)
+        face = client_face(settings, pool, readiness, passwords, clock, metrics=metrics, groups=built.groups)
         app = application(face.routes, metrics, gate=face.gate, groups=built.groups)
-        made = Town(pool, clock, passwords, settings, app)
+        made = Town(pool, clock, passwords, settings, metrics, app)
         try:
             yield made
         finally:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
 import pytest
@@ -33,15 +33,15 @@ async def much(_: Request) -> Response:
 
 
 @asynccontextmanager
-async def served() -> AsyncIterator[int]:
+async def served(most: int = 100, metrics: Metrics | None = None) -> AsyncIterator[int]:
     """The port of a server of our own."""
     routes = [
         route("/length", length, scope=Scope.PUBLIC, methods=["GET", "POST"]),
         route("/much", much, scope=Scope.PUBLIC),
     ]
-    app = application(routes, Metrics(), gate=Gate({Scope.PUBLIC: anybody}))
+    app = application(routes, metrics or Metrics(), gate=Gate({Scope.PUBLIC: anybody}))
     bound = listen("127.0.0.1", 0, "test")
-    serving = asyncio.create_task(HttpServer(app, bound, name="test").run())
+    serving = asyncio.create_task(HttpServer(app, bound, name="test", most=most).run())
     try:
         yield bound.getsockname()[1]
     finally:
@@ -71,8 +71,8 @@ class Caller:
 
 
 @asynccontextmanager
-async def call(port: int) -> AsyncIterator[Caller]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def call(port: int, source: str = "127.0.0.1") -> AsyncIterator[Caller]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
     try:
         yield Caller(reader, writer)
     finally:
@@ -245,3 +245,45 @@ async def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.Monkey
         async with asyncio.timeout(SOON_S):
             await gone.wait()  # and read nothing; what comes then is what the buffers held
         assert len(await caller.rest()) < 50_000_000
+
+
+# -- connections -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_flood_of_idle_connections_shuts_nobody_out() -> None:
+    metrics = Metrics()
+    async with served(most=20, metrics=metrics) as port, AsyncExitStack() as stack:
+        idle = [await stack.enter_async_context(call(port)) for _ in range(20)]
+        for _ in range(5):
+            async with call(port) as caller:
+                await caller.say(b"GET /length HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                assert b"200 OK" in await caller.rest()
+        assert await idle[0].rest() == b""  # the one that has waited longest
+        assert 'chainworkd_connections_turned_away_total{server="test"}' in metrics.render().decode()
+
+
+async def test_where_every_connection_is_at_work_one_more_is_told_so() -> None:
+    async with served(most=3) as port, AsyncExitStack() as stack:
+        busy = [await stack.enter_async_context(call(port)) for _ in range(3)]
+        for one in busy:
+            await one.say(b"POST /length HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\nx")
+        await asyncio.sleep(0.1)
+        async with call(port) as caller:
+            assert "at most 3" in envelope(await caller.rest(), 503)
+        for one in busy:
+            await one.say(b"x")
+            async with asyncio.timeout(SOON_S):
+                assert (await one.reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_kept_connection_of_somebody_who_has_few_outlives_those_of_who_has_many() -> None:
+    async with served(most=10) as port, AsyncExitStack() as stack:
+        few = await stack.enter_async_context(call(port, "127.0.0.2"))
+        await few.say(b"GET /length HTTP/1.1\r\nhost: x\r\n\r\n")
+        async with asyncio.timeout(SOON_S):
+            await few.reader.readuntil(b"\r\n\r\n0")
+        for _ in range(30):
+            await stack.enter_async_context(call(port))
+        await asyncio.sleep(0.1)
+        await few.say(b"GET /length HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        assert b"200 OK" in await few.rest()

@@ -397,3 +397,32 @@ async def test_what_is_left_of_old_sessions_is_forgotten_and_living_ones_are_not
     assert await people.pool.fetchval("select count(*) from accounts.refresh_token") == 1
     assert (await client.post(REFRESH)).status_code == 200
     refused(await old.post(REFRESH), 401)
+
+
+# -- figures -----------------------------------------------------------------------------------------------------------
+
+
+async def test_what_came_of_sign_ins_refreshes_and_limits_is_counted(wide_pool: Pool) -> None:
+    auth = FREE.model_copy(update={"account_rate": "2/minute", "register_rate": "1/hour"})
+    async with town(wide_pool, auth=auth) as one:
+        client = await one.signed_in("ann@example.org")
+        await login(one.client(), "ann@example.org", "wrong")
+        await login(one.client(), "ann@example.org")  # the third: limited
+        await register(one.client(), "pat@example.org")
+        await register(one.client(), "pat@example.org")
+        await login(one.client(), "pat@example.org")
+        used = {"refresh_token": client.cookies["refresh_token"]}
+        await client.post(REFRESH)
+        await one.client(used).post(REFRESH)
+        one.clock.seconds += 60
+        for _ in range(2):  # the first ends the session, the second finds it over
+            await one.client(used).post(REFRESH)
+        shown = one.metrics.render().decode()
+    for line in (
+        'sign_ins_total{outcome="ok"} 1.0', 'sign_ins_total{outcome="wrong"} 1.0',
+        'sign_ins_total{outcome="not_approved"} 1.0', 'session_refreshes_total{outcome="ok"} 1.0',
+        'session_refreshes_total{outcome="again"} 1.0', 'session_refreshes_total{outcome="replayed"} 1.0',
+        'session_refreshes_total{outcome="over"} 1.0', 'requests_limited_total{limit="account"} 1.0',
+        'requests_limited_total{limit="register"} 1.0',
+    ):  # fmt: skip
+        assert f"chainworkd_{line}" in shown, line
