@@ -21,7 +21,8 @@ from core.store.pool import Connection, Pool, translated
 
 LONGEST_EMAIL: Final = 254  # RFC 5321, 4.5.3.1.3 less its brackets (RFC 3696, erratum 1690)
 # Printable ASCII around one @: letters that only look alike would make two accounts of one name.
-_EMAIL: Final = re.compile(r"[!-?A-~]{1,64}@[!-?A-~]{1,190}")
+EMAIL_PATTERN: Final = "^[!-?A-~]{1,64}@[!-?A-~]{1,190}$"
+_EMAIL: Final = re.compile(EMAIL_PATTERN)
 _LETTERS: Final = string.ascii_lowercase + string.digits
 _LOCK: Final = int.from_bytes(b"cw-peopl")  # advisory lock: one change of who is who at a time
 

@@ -15,6 +15,7 @@ from api.cookies import Cookies
 from api.credentials import LOOPBACK, ApiKeys, Origins, SessionCookies
 from api.limits import Budget, RateLimiter
 from api.readiness import Readiness
+from api.routes import description
 from api.routes.accounts import Desk, SignIn, SignInLimits
 from api.routes.builder import Builder
 from api.routes.explorer import Explorer
@@ -51,6 +52,7 @@ def client_face(
     routes: list[BaseRoute] = [
         *groups,
         *_explorer(settings, pool, readiness).routes(),
+        *description.routes(),
         *SignIn(_desk(settings, pool, passwords, access, clock, metrics=metrics)).routes(),
         *_people(settings, pool, clock).routes(),
         *page,

@@ -163,6 +163,7 @@ class SignIn:
 
     async def me(self, request: Request) -> Response:
         """Who is signed in."""
+        refuse_unknown(request, frozenset())
         return answer(Me(UserOf.of(caller_of(request, SignedIn).person)))
 
     async def refresh(self, request: Request) -> Response:

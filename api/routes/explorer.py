@@ -1,20 +1,18 @@
 """The explorer: V1 of the trading app's API (docs/api.md). Bearer `hc_live_…`, envelope {"error", "code"}."""
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from api import deposits, listings, openapi, params, schemas
+from api import deposits, listings, params, schemas
 from api.access import Scope, route
 from api.addresses import checksum
 from api.errors import BadRequest, NotFound, Unavailable
 from api.readiness import Readiness
-from api.routes.operations import PAGE_POLICY
 from core.store import reader
 from core.store.deposits import Deposits
 from core.store.pool import Pool
@@ -43,8 +41,7 @@ class Explorer:
         self._chains: dict[str, int] = {}
 
     def routes(self) -> list[Route]:
-        """Return the group's routes, its description and the page that shows it."""
-        described = self.described()
+        """Return the group's routes."""
         endpoints = {
             "/health": self.health,
             "/blocks/{block_number}": self.block,
@@ -55,10 +52,7 @@ class Explorer:
             "/vault/deposits": self.deposits,
             "/vault/deposits/{id}": self.deposit,
         }
-        return [
-            *(route(PREFIX + path, endpoint, scope=Scope.API_KEY) for path, endpoint in endpoints.items()),
-            *_description(openapi.document({PREFIX + path: described[path] for path in endpoints})),
-        ]
+        return [route(PREFIX + path, endpoint, scope=Scope.API_KEY) for path, endpoint in endpoints.items()]
 
     @staticmethod
     def described() -> dict[str, tuple[str, type[msgspec.Struct], Sequence[str]]]:
@@ -166,24 +160,6 @@ class Explorer:
         if name not in self._chains:
             raise BadRequest(f"chain: expected one of {', '.join(self._chains)}, found {name[:40]!r}")
         return name, self._chains[name]
-
-
-def _description(document: dict[str, Any]) -> list[Route]:
-    body = msgspec.json.encode(document)
-    page = resources.files("api").joinpath("docs.html").read_text()
-
-    async def described(_: Request) -> Response:
-        """The API's description."""
-        return Response(body, media_type="application/json")
-
-    async def shown(_: Request) -> Response:
-        """The same for people."""
-        return HTMLResponse(page, headers={"content-security-policy": PAGE_POLICY})
-
-    return [
-        route("/api/openapi.json", described, scope=Scope.PUBLIC),
-        route("/api/docs", shown, scope=Scope.PUBLIC),
-    ]
 
 
 def _answer(body: msgspec.Struct) -> Response:

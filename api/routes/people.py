@@ -28,8 +28,8 @@ TOKEN: Final = "/api/user/token"  # noqa: S105 - a path
 class Change(msgspec.Struct, forbid_unknown_fields=True):
     """What an ADMIN may change of somebody; at least one of them."""
 
-    role: Role | None = None
-    status: Status | None = None
+    role: Role | msgspec.UnsetType = msgspec.UNSET
+    status: Status | msgspec.UnsetType = msgspec.UNSET
 
 
 class FullUser(msgspec.Struct, rename="camel"):
@@ -68,10 +68,10 @@ class NoToken(msgspec.Struct):
 class HasToken(msgspec.Struct, rename="camel"):
     """What is kept of a token. `expiresAt` and `lastUsedAt` are additive; null is never."""
 
+    exists: bool
     created_at: str
     expires_at: str | None
     last_used_at: str | None
-    exists: bool = True
 
 
 class NewToken(msgspec.Struct):
@@ -106,11 +106,13 @@ class People:
     async def change(self, request: Request) -> Response:
         """Set somebody's role, status or both; it counts from their next request on."""
         asked = await json_of(request, Change)
-        if asked.role is None and asked.status is None:
+        role = None if asked.role is msgspec.UNSET else asked.role
+        status = None if asked.status is msgspec.UNSET else asked.status
+        if role is None and status is None:
             raise BadRequest("body: expected role, status or both")
         try:
             person = await people.change(
-                self._pool, request.path_params["userId"].replace("\0", ""), role=asked.role, status=asked.status,
+                self._pool, request.path_params["userId"].replace("\0", ""), role=role, status=status,
                 by=self._by(request),
             )  # fmt: skip
         except NoSuchPerson as error:
@@ -121,11 +123,12 @@ class People:
 
     async def token(self, request: Request) -> Response:
         """Whether the caller has a token; never the token."""
+        refuse_unknown(request, frozenset())
         found = await tokens.of(self._pool, caller_of(request, SignedIn).person.user_id, self._clock.now())
         if found is None:
             return answer(NoToken())
         expires, used = (None if at is None else instant(at) for at in (found.expires_at, found.last_used_at))
-        return answer(HasToken(instant(found.created_at), expires, used))
+        return answer(HasToken(True, instant(found.created_at), expires, used))
 
     async def new_token(self, request: Request) -> Response:
         """Make a token in place of the one there is."""

@@ -12,6 +12,7 @@ from api.app import application
 from api.credentials import ApiKeys
 from api.limits import Budget, RateLimiter
 from api.readiness import Readiness
+from api.routes import description
 from api.routes.explorer import Explorer
 from api.routes.operations import probes, status_page
 from core.metrics import Metrics
@@ -92,7 +93,7 @@ def client_of(pool: Pool, token: str = "", *, public_url: str = "", rate_limit: 
     explorer = Explorer(
         pool, readiness, default_chain="main", native_symbols={"main": "ETH"}, public_url=public_url
     )  # fmt: skip
-    routes = [*explorer.routes(), *probes(metrics, readiness), *status_page(pool, readiness)]
+    routes = [*explorer.routes(), *description.routes(), *probes(metrics, readiness), *status_page(pool, readiness)]
     keys = ApiKeys(pool, RateLimiter(Budget(rate_limit)))
     gate = Gate({Scope.API_KEY: keys.check, Scope.PUBLIC: anybody, Scope.OPERATIONS: anybody})
     transport = httpx.ASGITransport(app=application(routes, metrics, gate=gate), raise_app_exceptions=False)

@@ -10,8 +10,9 @@ import pytest
 from accounts import tokens
 from accounts.audit import latest
 from accounts.roles import Role
+from core.errors import StoreUnavailable
 from core.settings import AuthSettings
-from core.store.pool import Pool
+from core.store.pool import Pool, translated
 from tests.api.people import Town, login, refused, register, town, writers_held_up
 
 USERS = "/api/admin/users"
@@ -154,3 +155,13 @@ async def test_emails_and_ids_are_the_only_thing_an_admin_sees_of_passwords(peop
     admin = await people.signed_in("a@example.org", Role.ADMIN)
     for person in (await admin.get(USERS)).json()["users"]:
         assert set(person) == {"userId", "email", "role", "status", "createdAt"}
+
+
+async def test_a_row_that_is_there_already_is_not_said_to_be_a_block(people: Town) -> None:
+    await people.person("ann@example.org")
+    again = """
+        insert into accounts.person select * from accounts.person
+    """
+    with pytest.raises(StoreUnavailable, match=r"person_pkey") as caught, translated():
+        await people.pool.execute(again)
+    assert "block" not in str(caught.value)
