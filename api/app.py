@@ -48,6 +48,9 @@ def application(
     if cors_origins:
         around.append(_cors(cors_origins))
     made = Starlette(routes=routes, exception_handlers=dict(HANDLERS), middleware=around)
+    # A path with a slash too many is not found: a redirect would send a body, with a password in it, to the address
+    # and scheme that the request claims.
+    made.router.redirect_slashes = False
     made.state.gate = gate
     made.state.groups = tuple(groups)
     made.state.metrics = metrics

@@ -19,7 +19,8 @@ async def json_of(request: Request, kind: type[T]) -> T:
         # Also what a foreign page cannot send without asking first (Fetch, CORS-safelisted request headers).
         raise BadRequest(f"content-type: expected application/json, found {media[:60]!r}")
     body = await request.body()
-    if depth(body) > MAX_DEPTH:
+    # Counting is free, looking at each byte is not: 10 ms for the largest body.
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and depth(body) > MAX_DEPTH:
         raise BadRequest(f"body: nested deeper than {MAX_DEPTH}")
     try:
         return msgspec.json.decode(body, type=kind)

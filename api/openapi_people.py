@@ -18,8 +18,8 @@ NEW_ACCOUNT: Final = "NewAccount"  # Credentials, with what a new account's have
 
 _ERRORS: Final[Mapping[int, str]] = {
     400: "A field, a parameter or the body is wrong; the message names it",
-    401: "No session that is open",
-    403: "A page of another site asks, or the role is too low",
+    401: "No session that is open, or no account with these credentials",
+    403: "A page of another site asks, the role is too low, or the account is not approved",
     404: "No such thing",
     408: "The body did not arrive in time",
     409: "It exists already, or nobody would be an active ADMIN any more",

@@ -237,6 +237,12 @@ async def test_a_wrong_method_is_told_the_right_ones(people: Town) -> None:
     assert answer.headers["allow"] == "DELETE, GET, HEAD, POST"
 
 
+@pytest.mark.parametrize("path", ["/api/auth/login/", "/api/auth/me/", "/api/admin/users/", "/api//auth/me"])
+async def test_a_slash_too_many_is_no_redirect(people: Town, path: str) -> None:
+    for method in ("GET", "POST"):
+        refused(await people.client(host="evil.example").request(method, path), 404)
+
+
 # -- foreign pages -----------------------------------------------------------------------------------------------------
 
 FOREIGN: list[dict[str, str]] = [
