@@ -5,7 +5,6 @@ nothing would keep its socket for ever (tests/api/test_clients.py). Bodies are b
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Final
@@ -34,6 +33,7 @@ class BoundedConnection(HttpToolsProtocol):
     _head_bytes = 0
     _refused = False
     _waits_since = 0.0
+    _caller = ""
     url = b""  # uvicorn sets both with a request's first byte; a client may be refused before
     headers: list[tuple[bytes, bytes]] = []  # noqa: RUF012 - replaced, never changed
     _head_timer: asyncio.TimerHandle | None = None
@@ -43,6 +43,7 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._waits_since = self.loop.time()
+        self._caller = caller_key(self.client[0]) if self.client else ""
         self._expect_head()
         if len(self.connections) > self.most:
             self._make_room()
@@ -117,25 +118,27 @@ class BoundedConnection(HttpToolsProtocol):
         super().resume_writing()
 
     def _make_room(self) -> None:
-        """End a connection that has nothing to do, of the caller who has the most; if there is none, this one."""
-        self.on_turned_away()
-        waiting = [
-            other
-            for other in self.connections
-            if isinstance(other, BoundedConnection) and other is not self and other._is_waiting()
-        ]
+        """End connections that have nothing to do, of the caller who has the most; if there are none, this one.
+
+        Some at a time: looking at all of them for each that comes would be the flood's work done for it.
+        """
+        waiting: dict[str, list[BoundedConnection]] = {}
+        for other in self.connections:
+            if isinstance(other, BoundedConnection) and other is not self and other._is_waiting():
+                waiting.setdefault(other._caller, []).append(other)
         if not waiting:
+            self.on_turned_away()
             self._refuse(503, f"connections: at most {self.most}, try again")
             return
-        of = Counter(other._caller for other in waiting)
-        min(waiting, key=lambda other: (-of[other._caller], other._waits_since)).transport.close()
+        theirs = max(waiting.values(), key=lambda each: (len(each), -min(other._waits_since for other in each)))
+        theirs.sort(key=lambda other: other._waits_since)
+        for other in theirs[: min(1 + self.most // 20, 1 + len(theirs) // 2)]:
+            self.on_turned_away()
+            self.connections.discard(other)  # it counts no more, though its end comes with the loop's next turn
+            other.transport.close()
 
     def _is_waiting(self) -> bool:
         return not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete)
-
-    @property
-    def _caller(self) -> str:
-        return caller_key(self.client[0]) if self.client else ""
 
     def _stop_timers(self) -> None:
         _cancel(self._head_timer)

@@ -262,6 +262,24 @@ async def test_a_flood_of_idle_connections_shuts_nobody_out() -> None:
         assert 'chainworkd_connections_turned_away_total{server="test"}' in metrics.render().decode()
 
 
+async def test_making_room_is_not_done_anew_for_each_of_a_flood(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, make_room = 0, BoundedConnection._make_room
+
+    def counted(self: BoundedConnection) -> None:
+        nonlocal made
+        made += 1
+        make_room(self)
+
+    monkeypatch.setattr(BoundedConnection, "_make_room", counted)
+    async with served(most=200) as port, AsyncExitStack() as stack:
+        for _ in range(600):
+            await stack.enter_async_context(call(port))
+        async with call(port) as caller:
+            await caller.say(b"GET /length HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            assert b"200 OK" in await caller.rest()
+    assert 0 < made <= 400 / (1 + 200 // 20) + 2
+
+
 async def test_where_every_connection_is_at_work_one_more_is_told_so() -> None:
     async with served(most=3) as port, AsyncExitStack() as stack:
         busy = [await stack.enter_async_context(call(port)) for _ in range(3)]
