@@ -14,7 +14,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.types import Message, Receive, Send
 from starlette.types import Scope as Connection
 
@@ -214,12 +214,26 @@ async def nothing(_: Request) -> Response:
     return Response(status_code=204)
 
 
-@pytest.mark.parametrize(
-    "made",
-    [lambda: Route("/later", nothing), lambda: route("/later", nothing, scope=Scope.ADMIN)],
-    ids=["none", "unknown"],
-)
-def test_an_application_refuses_a_route_that_names_no_scope_or_one_nobody_checks(made: Callable[[], Route]) -> None:
+class Empty(ScopedGroup):
+    """A group that has forgotten its paths."""
+
+    path = "/later"
+
+    def scopes(self) -> dict[tuple[str, str], Scope]:
+        return {}
+
+
+UNNAMED: dict[str, Callable[[], BaseRoute]] = {
+    "route": lambda: Route("/later", nothing),
+    "socket": lambda: WebSocketRoute("/later", nothing),
+    "mount": lambda: Mount("/later", routes=[route("/x", nothing, scope=Scope.PUBLIC)]),
+    "empty group": Empty,
+    "a scope that nobody checks": lambda: route("/later", nothing, scope=Scope.ADMIN),
+}
+
+
+@pytest.mark.parametrize("made", UNNAMED.values(), ids=UNNAMED)
+def test_an_application_refuses_a_route_that_names_no_scope_or_one_nobody_checks(made: Callable[[], BaseRoute]) -> None:
     with pytest.raises(BadConfig, match="/later"):
         application([made()], Metrics(), gate=Gate({Scope.PUBLIC: anybody}))
 
