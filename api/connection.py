@@ -98,6 +98,12 @@ class BoundedConnection(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         if self._refused:
             return
+        sockets = sum(not isinstance(other, BoundedConnection) for other in self.connections)
+        if sockets >= max(1, self.most // 2):
+            # Held for as long as a client likes; requests, which end, keep the other half.
+            self.on_turned_away()
+            self._refuse(503, f"connections: at most {max(1, self.most // 2)} of them WebSockets, try again")
+            return
         # The socket is another protocol's from here on; no timer of ours may cut it.
         self._stop_timers()
         super().handle_websocket_upgrade()

@@ -91,7 +91,14 @@ async def _served(settings: Settings, metrics: Metrics, bound: socket.socket) ->
         groups = [each for each in built.groups if isinstance(each, Builder)]
         gate = Gate({Scope.BUILDER: anybody})
         app = application(groups, metrics, gate=gate, groups=groups, cors_origins=settings.api.cors_origins)
-        server = HttpServer(app, bound, name="api", sockets=True, proxies=settings.api.trusted_proxies)
+        server = HttpServer(
+            app,
+            bound,
+            name="api",
+            sockets=True,
+            proxies=settings.api.trusted_proxies,
+            most=settings.api.max_connections,
+        )
         running = [tasks.create_task(_until_cancelled(server.run()))]
         if built.services:
             running.append(tasks.create_task(_until_cancelled(supervise(built.services, metrics))))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
@@ -154,6 +155,20 @@ async def test_bounds_on_heads_and_readers_do_not_cut_an_open_socket(monkeypatch
     async with serving() as face, await face.socket() as socket:
         for _ in range(3):
             await asyncio.sleep(0.3)  # says nothing, and reads nothing, for longer than either bound
+            assert (await said(socket, message()))["ok"]
+
+
+async def test_sockets_take_half_of_the_places_and_leave_the_rest_to_requests() -> None:
+    async with serving(API__MAX_CONNECTIONS="6") as face, AsyncExitStack() as stack:
+        for _ in range(3):
+            held = await stack.enter_async_context(await face.socket())
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await face.socket()
+        assert refused.value.status == 503
+        assert (await face.get("/v1/health")).status == 200
+        await held.close()
+        await asyncio.sleep(0.1)
+        async with await face.socket() as socket:
             assert (await said(socket, message()))["ok"]
 
 
