@@ -89,7 +89,8 @@ def document(paths: Mapping[str, tuple[str, type[msgspec.Struct], Sequence[str]]
         "info": {
             "title": "chainworkd",
             "version": version("chainworkd"),
-            "description": "Blocks, transactions, token transfers and vault deposits of EVM chains. Amounts are exact.",
+            "description": "Blocks, transactions, token transfers and vault deposits of EVM chains. Amounts are exact. "
+            "Sign-in, people and their tokens.",
         },
         "security": [{"token": []}],
         "paths": {path: {"get": _operation(path, *described)} for path, described in paths.items()},
@@ -109,8 +110,8 @@ def _operation(path: str, summary: str, answer: type[msgspec.Struct], query: Seq
         "parameters": [_parameter(name, "path", PATH[name]) for name in inside]
         + [_parameter(name, "query", QUERY_OF.get((path, name)) or QUERY[name]) for name in query],
         "responses": {
-            "200": _response("The answer", answer.__name__),
-            **{str(status): _response(ERRORS[status], Envelope.__name__) for status in errors},
+            "200": response("The answer", answer.__name__),
+            **{str(status): response(ERRORS[status], Envelope.__name__) for status in errors},
         },
     }
 
@@ -120,7 +121,8 @@ def _parameter(name: str, place: str, described: tuple[Json, str]) -> Json:
     return {"name": name, "in": place, "required": place == "path", "schema": schema, "description": description}
 
 
-def _response(description: str, name: str) -> Json:
+def response(description: str, name: str) -> Json:
+    """Return an answer in JSON whose schema is called `name`."""
     schema = {"$ref": f"#/components/schemas/{name}"}
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 

@@ -14,6 +14,7 @@ from typing import Any, Final, NoReturn
 
 import uvloop
 
+from accounts.roles import Role, Status
 from core import log as logs
 from core import settings as settings_of
 from core.errors import ChainworkdError
@@ -21,7 +22,8 @@ from core.service import exit_code, first_of, stopping_on_signals
 from core.settings import Settings
 from core.store.export import TABLES
 from daemon import export, family
-from daemon.processes import NOT_YET, ROLES, Role, Sockets
+from daemon.processes import NOT_YET, ROLES, Sockets
+from daemon.processes import Role as ProcessRole
 
 log = logging.getLogger("daemon")
 
@@ -65,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     _backfill_grammar(commands_)
     _export_grammar(commands_)
     _token_grammar(commands_)
+    _user_grammar(commands_)
     child = commands_.add_parser("child")  # a parent starts it; not for people
     child.add_argument("role", choices=ROLES)
     return top
@@ -183,6 +186,46 @@ def _token_grammar(into: Any) -> None:
     made.add_argument("prefix", help="first 16 characters of the token, as `token list` shows them")
 
 
+def _user_grammar(into: Any) -> None:
+    user = into.add_parser(
+        "user", help="list, create and change people", description="List, create and change people.",
+        epilog="example:\n  chainworkd user create --email ann@example.org --role ADMIN",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    actions = user.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add(actions, "list", "list people with their roles", "chainworkd user list", "people.listing")
+    made = _add(
+        actions, "create", "add somebody who is approved, and print a password once",
+        "chainworkd user create --email ann@example.org --role ADMIN", "people.create",
+    )  # fmt: skip
+    made.add_argument(
+        "--role", choices=[Role.OPERATOR, Role.ADMIN], default=Role.OPERATOR, help="OPERATOR if not given"
+    )
+    _whose(made, secret=True)
+    made = _add(
+        actions, "set", "change somebody's role or status; it counts from their next request on",
+        "chainworkd user set --email ann@example.org --status DISABLED", "people.change",
+    )  # fmt: skip
+    made.add_argument("--role", choices=list(Role), help="what they may do")
+    made.add_argument("--status", choices=list(Status), help="whether they are let in")
+    _whose(made)
+    made = _add(
+        actions, "reset-password", "give somebody another password and end their sessions",
+        "chainworkd user reset-password --email ann@example.org", "people.reset_password",
+    )  # fmt: skip
+    _whose(made, secret=True)
+    made = _add(actions, "log", "show who changed what, the latest first", "chainworkd user log", "people.log")
+    made.add_argument("--limit", type=int, default=50, metavar="LINES", help="how many lines; 50 if not given")
+
+
+def _whose(made: argparse.ArgumentParser, *, secret: bool = False) -> None:
+    made.add_argument("--email", required=True, help="their address")
+    if secret:
+        made.add_argument(
+            "--password-stdin", action="store_true", help="read the password from standard input, not make one up"
+        )
+
+
 def _guarded(arguments: argparse.Namespace) -> int:
     """Run the command; turn its error into one line and an exit code."""
     try:
@@ -241,7 +284,7 @@ def _until_stopped(work: Awaitable[int | None]) -> int:
     return uvloop.run(body())
 
 
-async def _child(role: Role, settings: Settings, url: str, sockets: Sockets) -> None:
+async def _child(role: ProcessRole, settings: Settings, url: str, sockets: Sockets) -> None:
     from daemon.run import run_services  # noqa: PLC0415 - as `command`
 
     await run_services(role, settings, url, sockets, family.ParentWatch())

@@ -173,6 +173,7 @@ chainworkd demo: a local chain is being indexed and served. Ctrl-C stops it; sta
   status page      {api}/
   API              {api}/api/docs
   API token        {self._token}
+  people           {api}/api/auth/register: the first becomes ADMIN (docs/accounts.md)
   node (JSON-RPC)  {self._town.http_url}
   metrics          {metrics}
   readiness        {self._house.ops_url("api")}/readyz

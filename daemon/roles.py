@@ -4,10 +4,11 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Final
 
 from api.app import application
 from api.routes.operations import probes, status_page
-from api.server import HttpServer, listen, url_of
+from api.server import HttpServer, allow_files, listen, url_of
 from core import systemd
 from core.errors import BadConfig
 from core.metrics import Metrics
@@ -17,9 +18,11 @@ from core.store.pool import open_pool
 from core.store.space import GB, free_space
 from daemon.chains import Build, ChainServices, Prepare
 from daemon.processes import Role, Sockets
-from daemon.readiness import readiness_of
+from daemon.readiness import ops_gate, readiness_of
 
 log = logging.getLogger(__name__)
+
+OTHER_FILES: Final = 512  # beside clients: the database, nodes, the operators' port, libraries
 
 
 def bind(settings: Settings, role: Role) -> Sockets:
@@ -29,6 +32,7 @@ def bind(settings: Settings, role: Role) -> Sockets:
     probing = listen(ops.host, port, f"ops.{role}_port")
     if role != "api":
         return Sockets(probing)
+    allow_files(settings.api.max_connections + OTHER_FILES)
     try:
         return Sockets(probing, listen(settings.api.host, settings.api.port, "api.port"))
     except BadConfig:
@@ -74,7 +78,7 @@ async def services_of(
         ]
         readiness = readiness_of(settings, pool)
         routes = [*probes(metrics, readiness), *status_page(pool, readiness)]
-        yield [HttpServer(application(routes, metrics), sockets.ops, name=f"ops.{role}"), *chains]
+        yield [HttpServer(application(routes, metrics, gate=ops_gate()), sockets.ops, name=f"ops.{role}"), *chains]
 
 
 async def _builders(role: Role, settings: Settings, url: str) -> tuple[Build, Prepare | None]:

@@ -21,6 +21,8 @@ else:
 CONNECT_TIMEOUT_S: Final = 10.0
 COMMAND_TIMEOUT_S: Final = 60.0
 
+CHAIN_SCHEMA: Final = "chain"  # of the blocks and what is read from them (core/store/migrations)
+
 # SQLSTATE classes and codes (PostgreSQL manual, appendix A) that pass by themselves.
 _PASSING: Final = ("08", "40", "53", "55", "57", "58", "25P03")
 _DENIED: Final = "42501"
@@ -65,11 +67,18 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (asyncpg.ExclusionViolationError, asyncpg.UniqueViolationError) as error:
-        raise CursorMoved(f"another writer stored these blocks first: {error}") from error
+        raise _taken(error) from error
     except asyncpg.PostgresError as error:
         raise _verdict(error) from error
     except (asyncpg.InterfaceError, OSError, TimeoutError) as error:
         raise StoreUnavailable(f"database: {type(error).__name__}: {error}") from error
+
+
+def _taken(error: asyncpg.PostgresError) -> Exception:
+    """Say who was there first: of blocks another writer, of anything else whoever wrote such a row."""
+    if getattr(error, "schema_name", None) == CHAIN_SCHEMA:
+        return CursorMoved(f"another writer stored these blocks first: {error}")
+    return StoreUnavailable(f"database: somebody else stored such a row first: {error}")
 
 
 def _verdict(error: asyncpg.PostgresError) -> Exception:
