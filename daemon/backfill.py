@@ -2,14 +2,12 @@
 
 import argparse
 import asyncio
-import gc
 import logging
 import sys
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Final
 
 import msgspec
@@ -79,9 +77,7 @@ class Job:
 async def run(settings: Settings, arguments: argparse.Namespace) -> int | None:
     """Fill the range; exit 1 if the node could not serve all of it."""
     name, of = _chosen(settings, arguments.chain)
-    # Loading numba takes half a second, while the database and the node are asked.
-    loading = asyncio.create_task(asyncio.to_thread(_load), name="load")
-    async with _job(settings, name, of, arguments.first, arguments.last, loading=loading) as job:
+    async with _job(settings, name, of, arguments.first, arguments.last) as job:
         clock = asyncio.get_running_loop().time
         missing, started = await job.missing() + job.begun, clock()
         async with asyncio.TaskGroup() as group:
@@ -96,14 +92,6 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int | None:
     return 0 if report.complete else 1
 
 
-def _load() -> None:
-    gc.disable()  # as in __main__
-    warm = import_module("indexer.warm")
-    if warm.is_warm():
-        warm.load()
-    gc.enable()
-
-
 def _chosen(settings: Settings, asked: str) -> tuple[str, ChainSettings]:
     name = asked or settings.explorer_chain
     if name not in settings.chains:
@@ -113,9 +101,7 @@ def _chosen(settings: Settings, asked: str) -> tuple[str, ChainSettings]:
 
 
 @asynccontextmanager
-async def _job(
-    settings: Settings, name: str, of: ChainSettings, first: int, last: int | None, *, loading: Awaitable[None]
-) -> AsyncIterator[Job]:
+async def _job(settings: Settings, name: str, of: ChainSettings, first: int, last: int | None) -> AsyncIterator[Job]:
     metrics = Metrics()
     nodes = endpoints(name, of, metrics)
     async with existing_database(settings, start=True) as url:
@@ -132,7 +118,6 @@ async def _job(
             if last is not None and last > settled:
                 raise BadConfig(f"--to {last}: the node calls blocks up to {settled} finalized; `run` follows the rest")
             wanted = BlockRange(first, settled if last is None else last)
-            await loading
             pipeline = bulk(chain)
             begun = await _begin(chain, wanted, pipeline)
             memory = EndpointMemory(client, PgLearned(pool, chain.id), name=name)

@@ -3,7 +3,8 @@
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from core.errors import BadConfig, WrongChain
 from core.metered import MeteredSource, MeteredStore
@@ -22,7 +23,8 @@ from core.store.pool import Pool
 from core.store.watch import declare
 from core.types import Block, Log
 from indexer.decode.tables import EventTransactionTable, LogTable, TransferTable, VaultTable
-from indexer.pipeline import Pipeline
+from indexer.late import LateEncoder
+from indexer.pipeline import Encoder, Pipeline
 from indexer.watch import only_events, watching
 
 log = logging.getLogger(__name__)
@@ -156,19 +158,27 @@ def bulk(chain: Chain) -> Pipeline:
     known = (TransferTable, LogTable, VaultTable, EventTransactionTable)
     assert all(isinstance(each, known) for each in chain.derived), "a table unknown to the hot path would stay empty"
     watched = watched_of(of)
-    # numba takes a quarter of a second and 60 MB, which the head's process has no use for.
-    from indexer.eventpath import EventPath  # noqa: PLC0415
-    from indexer.hotpath import HotPath  # noqa: PLC0415
-    from indexer.warm import warm  # noqa: PLC0415
-
     if of.mode == "events":
-        events = EventAnswers(chain.client, sorted(watched or ()))
+        found = EventAnswers(chain.client, sorted(watched or ()))
+        late = LateEncoder(partial(_event_path, chain.id, transfers, logs, per_log))
         return Pipeline(
-            events, chain.source, EventPath(chain.id, transfers, logs, per_log), chain.store,
-            chunk_blocks=of.chunk_blocks * EVENT_CHUNK, part_blocks=EVENT_PART, prepare=warm,
+            found, chain.source, late, chain.store, chunk_blocks=of.chunk_blocks * EVENT_CHUNK,
+            part_blocks=EVENT_PART, prepare=late.load,
         )  # fmt: skip
-    hot = HotPath(chain.id, transfers, logs, per_log, watched)
-    return Pipeline(chain.answers, chain.source, hot, chain.store, chunk_blocks=of.chunk_blocks, prepare=warm)
+    late = LateEncoder(partial(_hot_path, chain.id, transfers, logs, per_log, watched))
+    return Pipeline(chain.answers, chain.source, late, chain.store, chunk_blocks=of.chunk_blocks, prepare=late.load)
+
+
+def _hot_path(*given: Any) -> Encoder:
+    from indexer.hotpath import HotPath  # noqa: PLC0415 - as late as LateEncoder says
+
+    return HotPath(*given)
+
+
+def _event_path(*given: Any) -> Encoder:
+    from indexer.eventpath import EventPath  # noqa: PLC0415 - as late as LateEncoder says
+
+    return EventPath(*given)
 
 
 def watched_of(chain: ChainSettings) -> Collection[bytes] | None:

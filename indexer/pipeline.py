@@ -139,8 +139,6 @@ class Pipeline:
         A chunk that the node cannot serve is left out and does not stop the others; the first such error is raised at
         the end. Everything else that fails ends the run at once: what was stored stays.
         """
-        if self._prepare is not None:
-            await self._prepare()
         await _Run(self, chunks, lease).run()
 
     def learn(self, size: int, blocks: int) -> None:
@@ -242,6 +240,8 @@ class _Run:
 
     async def _encode(self) -> None:
         of, progress = self._of, self._of.progress
+        if of._prepare is not None:
+            await of._prepare()
         while True:
             waiting = of._clock.monotonic()
             item = await self._arrived.get()
