@@ -25,7 +25,7 @@ class LateEncoder:
         if self._made is None:
             warm = await asyncio.to_thread(_warm_module)
             await warm.warm()
-            self._made = await asyncio.to_thread(self._make)
+            self._made = await asyncio.to_thread(warm.load, self._make)
 
     def encode(self, raw_blocks: Sequence[bytes], raw_rest: Sequence[bytes]) -> Piece:
         """Return the rows of consecutive blocks, as the encoder does."""

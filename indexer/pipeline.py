@@ -174,6 +174,7 @@ class _Run:
         self._tips: dict[int, bytes] = {}  # block number -> its hash, of the last block of a chunk
         self._quickest = math.inf
         self._skipped: list[Exception] = []
+        self._prepared = asyncio.Event()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -183,6 +184,8 @@ class _Run:
             async with asyncio.TaskGroup() as fetching, aclosing(self._chunks) as chunks:
                 async for chunk in chunks:
                     await self._feed(chunk, fetching)
+                    # One chunk is enough to begin with; more would hold up what is prepared.
+                    await self._prepared.wait()
             self._arrived.put_nowait(None)
         if self._skipped:
             raise self._skipped[0]
@@ -242,6 +245,7 @@ class _Run:
         of, progress = self._of, self._of.progress
         if of._prepare is not None:
             await of._prepare()
+        self._prepared.set()
         while True:
             waiting = of._clock.monotonic()
             item = await self._arrived.get()

@@ -4,16 +4,17 @@ It takes half a minute and 700 MB, so it is done by a process of its own, which 
 """
 
 import asyncio
-import gc
 import json
 import logging
 import sys
+from collections.abc import Callable
 from typing import Any, Final
 
 from indexer.compiled import jit
 from indexer.decode.tables import LogTable, TransferTable
 from indexer.eventpath import EventPath
 from indexer.hotpath import HotPath
+from indexer.pipeline import Encoder
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +27,11 @@ def is_warm() -> bool:
 
 
 async def warm() -> None:
-    """Load the compiled code; before that, compile in another process what is not compiled yet.
+    """Compile in another process what is not compiled yet.
 
     Without a folder that could keep it (jit.folder) nothing is done: then this process compiles at the first block.
     """
     if is_warm():
-        await asyncio.to_thread(load)
         return
     if not jit.KEPT:
         log.warning("compiled code cannot be kept, so every start compiles", extra={"folder": str(jit.folder())})
@@ -41,30 +41,27 @@ async def warm() -> None:
     try:
         if code := await process.wait():
             log.warning("compiling failed, it is tried again at the first block", extra={"code": code})
-        else:
-            await asyncio.to_thread(load)
     finally:
         if process.returncode is None:
             process.kill()
 
 
-def load() -> None:
-    """Load what is compiled: a fifth of a second, and a third more if the collector looked through it for garbage."""
-    gc.disable()
-    try:
-        compile_all()
-    finally:
-        gc.freeze()
-        gc.enable()
+def load(make: Callable[[], Encoder]) -> Encoder:
+    """Return the encoder that `make` makes, with its compiled code loaded if there is any."""
+    if not is_warm():
+        return make()
+    with jit.loading():
+        made = make()
+        made.encode([EMPTY], [b"[]"])
+    return made
 
 
 def compile_all() -> None:
     """Compile everything that both hot paths call, by giving them a block without transactions."""
     nobody = bytes(20)
     transfers, logs = TransferTable(lambda *_: None), LogTable("watched", [nobody])
-    block = json.dumps(_empty_block()).encode()
-    HotPath(1, transfers, logs, (), [nobody]).encode([block], [b"[]"])
-    EventPath(1, transfers, logs).encode([block], [b"[]"])
+    HotPath(1, transfers, logs, (), [nobody]).encode([EMPTY], [b"[]"])
+    EventPath(1, transfers, logs).encode([EMPTY], [b"[]"])
     if jit.KEPT:
         (jit.folder() / MARK).touch()
 
@@ -76,6 +73,9 @@ def _empty_block() -> dict[str, Any]:
         "miner": "0x" + "00" * 20, "stateRoot": hash_, "transactionsRoot": hash_, "receiptsRoot": hash_,
         "sha3Uncles": hash_, "logsBloom": "0x" + "00" * 256, "extraData": "0x", "gasLimit": "0x0", "gasUsed": "0x0",
     }  # fmt: skip
+
+
+EMPTY: Final = json.dumps(_empty_block()).encode()
 
 
 if __name__ == "__main__":
