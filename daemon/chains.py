@@ -29,7 +29,7 @@ from indexer.watch import only_events, watching
 
 log = logging.getLogger(__name__)
 
-EVENT_CHUNK: Final = 4  # times the blocks of a whole chunk in one transaction: headers and events are small
+EVENT_CHUNK: Final = 2  # times the blocks of a whole chunk in one transaction: headers and events are small
 EVENT_PART: Final = 50  # blocks of one request in events mode; eth_getLogs and as many headers
 
 
