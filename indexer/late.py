@@ -2,12 +2,17 @@
 
 import asyncio
 import gc
+import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
+from typing import Final
 
 from core.store.bulk import Piece
 from indexer.pipeline import Encoder
+
+# The encoder's thread takes the interpreter's lock a few times for each request, and may wait for it so long each time.
+SWITCH_S: Final = 0.0002
 
 
 class LateEncoder:
@@ -26,6 +31,7 @@ class LateEncoder:
             warm = await asyncio.to_thread(_warm_module)
             await warm.warm()
             self._made = await asyncio.to_thread(warm.load, self._make)
+            sys.setswitchinterval(SWITCH_S)
 
     def encode(self, raw_blocks: Sequence[bytes], raw_rest: Sequence[bytes]) -> Piece:
         """Return the rows of consecutive blocks, as the encoder does."""
