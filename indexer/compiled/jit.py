@@ -1,7 +1,7 @@
 """How a function is compiled, and where the result is kept.
 
-numba notices a change of the file that holds a function, but not of what it calls in another file. So the folder of
-compiled code is named after the text of all files of this package.
+numba notices a change of the file that holds a function, but not of what it calls in another file, and keeps apart what
+was compiled in another place. So the folder of compiled code is named after the text and the place of this package.
 """
 
 import gc
@@ -27,7 +27,7 @@ def folder() -> Path:
 
 
 def _text_hash() -> str:
-    digest = hashlib.sha256(numba.__version__.encode())
+    digest = hashlib.sha256(f"{numba.__version__} {HERE}".encode())
     for file in sorted(HERE.glob("*.py")):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

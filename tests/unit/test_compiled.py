@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -222,10 +223,12 @@ def test_compiled_code_is_kept_apart_by_what_it_was_compiled_from(
     monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path / "unit"))
     assert jit.folder().name == user.name
     assert jit.folder().is_relative_to(tmp_path / "unit")
-    (tmp_path / "code").mkdir()
-    (tmp_path / "code" / "rows.py").write_text("other")
-    monkeypatch.setattr(jit, "HERE", tmp_path / "code")
-    assert jit.folder().name != user.name
+    elsewhere = tmp_path / "code"
+    shutil.copytree(jit.HERE, elsewhere)
+    monkeypatch.setattr(jit, "HERE", elsewhere)
+    copied = jit.folder().name
+    (elsewhere / "rows.py").write_text("other")
+    assert len({user.name, copied, jit.folder().name}) == 3
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
