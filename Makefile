@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DATA ?= var/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test fuzz bench bench-stream bench-peers bench-builder test-ostium-sdk check fmt schema lock contracts clean
+.PHONY: help setup demo run test fuzz access bench bench-stream bench-peers bench-builder test-ostium-sdk check fmt schema lock contracts clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,6 +17,8 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 or newer is needed, found {sys.version.split()[0]}" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
+	@echo 'compiling the hot path, once: about half a minute'
+	@$(BIN)/python -m indexer.warm
 	@touch $@
 
 npm/node_modules/.ready: npm/package-lock.json
@@ -38,7 +40,10 @@ test: setup ## run the tests
 	$(BIN)/python -m pytest
 
 fuzz: setup ## send the API whatever its description allows and forbids: FUZZ_EXAMPLES a path
-	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} $(BIN)/python -m pytest tests/api/test_fuzz.py tests/builder/test_builder_fuzz.py --timeout 3000
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} $(BIN)/python -m pytest tests/api/test_fuzz.py tests/api/test_fuzz_people.py tests/builder/test_builder_fuzz.py --timeout 3000
+
+access: setup ## print who gets to which route, as a walk over all of them finds it
+	@$(BIN)/python -m pytest tests/api/test_access.py -q -s -k every_route_lets_in
 
 bench-builder: $(VENV)/.ready ## measure the Ostium builder: prints JSON
 	@$(BIN)/python -m tests.bench.builder

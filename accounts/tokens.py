@@ -12,6 +12,8 @@ from typing import Final
 
 import asyncpg
 
+from accounts import audit
+from accounts.audit import By
 from core.store.pool import Pool, translated
 
 KEY_PREFIX: Final = "hc_live_"
@@ -19,21 +21,33 @@ SHOWN_CHARACTERS: Final = 16
 _KEY: Final = re.compile(r"hc_live_[0-9a-f]{40}")
 
 SQL_ISSUE: Final = """
-    insert into accounts.api_token (token_hash, prefix, label, expires_at) values ($1, $2, $3, $4)
+    insert into accounts.api_token (token_hash, prefix, label, expires_at, user_id) values ($1, $2, $3, $4, $5)
 """
 SQL_LIST: Final = """
-    select prefix, label, created_at, expires_at, revoked_at, last_used_at
-    from accounts.api_token
-    order by created_at, prefix
+    select t.prefix, t.label, t.created_at, t.expires_at, t.revoked_at, t.last_used_at, t.user_id
+    from accounts.api_token t
+    order by t.created_at, t.prefix
 """
 SQL_REVOKE: Final = """
     update accounts.api_token set revoked_at = now() where prefix = $1 and revoked_at is null
 """
-SQL_AUTHENTICATE: Final = """
-    select prefix, label, created_at, expires_at, revoked_at, last_used_at,
-        last_used_at is null or last_used_at < now() - interval '1 minute' as due
+SQL_LOCK_OWNER: Final = "select user_id from accounts.person where user_id = $1 for update"
+SQL_REVOKE_OF: Final = """
+    update accounts.api_token set revoked_at = $2 where user_id = $1 and revoked_at is null returning prefix
+"""
+SQL_OF: Final = """
+    select prefix, label, created_at, expires_at, revoked_at, last_used_at, user_id
     from accounts.api_token
-    where token_hash = $1 and revoked_at is null and (expires_at is null or expires_at > now())
+    where user_id = $1 and revoked_at is null and (expires_at is null or expires_at > $2)
+"""
+# A person's token is worth what the person is, now.
+SQL_AUTHENTICATE: Final = """
+    select t.prefix, t.label, t.created_at, t.expires_at, t.revoked_at, t.last_used_at, t.user_id,
+        t.last_used_at is null or t.last_used_at < now() - interval '1 minute' as due
+    from accounts.api_token t
+    left join accounts.person p on p.user_id = t.user_id
+    where t.token_hash = $1 and t.revoked_at is null and (t.expires_at is null or t.expires_at > now())
+        and (t.user_id is null or (p.status = 'ACTIVE' and p.role <> 'PENDING'))
 """
 # Noting use once a minute is precise enough for a person, and spares a write per request.
 SQL_TOUCH: Final = """
@@ -53,14 +67,50 @@ class ApiToken:
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
+    user_id: str | None = None  # whose it is; None for those of the command line
 
 
-async def issue(pool: Pool, label: str, expires_at: datetime | None = None) -> str:
-    """Store a new token and return its key: the only time anyone sees it."""
-    key = KEY_PREFIX + secrets.token_hex(20)
+async def issue(pool: Pool, label: str, expires_at: datetime | None = None, *, by: By | None = None) -> str:
+    """Store a new token that is nobody's and return its key: the only time anyone sees it. `by` puts it on record."""
+    key = _key()
+    shown = key[:SHOWN_CHARACTERS]
     with translated():
-        await pool.execute(SQL_ISSUE, _digest(key), key[:SHOWN_CHARACTERS], label, expires_at)
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute(SQL_ISSUE, _digest(key), shown, label, expires_at, None)
+            if by is not None:
+                await audit.note(connection, by, "token.issue", shown, label=label)
     return key
+
+
+async def replace(pool: Pool, user_id: str, expires_at: datetime | None, by: By) -> str:
+    """Give a person a new token in place of the one they may have; return its key, for the only time."""
+    key = _key()
+    with translated():
+        async with pool.acquire() as connection, connection.transaction():
+            # One after the other, or the index that allows one token each refuses the second.
+            await connection.fetchval(SQL_LOCK_OWNER, user_id)
+            old = await connection.fetchval(SQL_REVOKE_OF, user_id, by.at)
+            shown = key[:SHOWN_CHARACTERS]
+            await connection.execute(SQL_ISSUE, _digest(key), shown, "", expires_at, user_id)
+            await audit.note(connection, by, "token.issue", user_id, prefix=shown, instead_of=old)
+    return key
+
+
+async def of(pool: Pool, user_id: str, now: datetime) -> ApiToken | None:
+    """Return a person's valid token, None if there is none."""
+    with translated():
+        row = await pool.fetchrow(SQL_OF, user_id, now)
+    return None if row is None else _token(row)
+
+
+async def revoke_of(pool: Pool, user_id: str, by: By) -> bool:
+    """End a person's token at once; False if there is none."""
+    with translated():
+        async with pool.acquire() as connection, connection.transaction():
+            prefix = await connection.fetchval(SQL_REVOKE_OF, user_id, by.at)
+            if prefix is not None:
+                await audit.note(connection, by, "token.revoke", user_id, prefix=prefix)
+    return prefix is not None
 
 
 async def every(pool: Pool) -> tuple[ApiToken, ...]:
@@ -70,10 +120,15 @@ async def every(pool: Pool) -> tuple[ApiToken, ...]:
     return tuple(_token(row) for row in rows)
 
 
-async def revoke(pool: Pool, prefix: str) -> bool:
-    """End a token at once; False if there is no such valid token."""
+async def revoke(pool: Pool, prefix: str, *, by: By | None = None) -> bool:
+    """End a token at once, whoever's it is; False if there is no such valid token. `by` puts it on record."""
+    shown = prefix[:SHOWN_CHARACTERS]
     with translated():
-        return bool(await pool.execute(SQL_REVOKE, prefix[:SHOWN_CHARACTERS]) == "UPDATE 1")
+        async with pool.acquire() as connection, connection.transaction():
+            ended = bool(await connection.execute(SQL_REVOKE, shown) == "UPDATE 1")
+            if ended and by is not None:
+                await audit.note(connection, by, "token.revoke", shown)
+    return ended
 
 
 async def authenticate(pool: Pool, key: str) -> ApiToken | None:
@@ -92,8 +147,13 @@ async def authenticate(pool: Pool, key: str) -> ApiToken | None:
 
 def _token(row: asyncpg.Record) -> ApiToken:
     return ApiToken(
-        row["prefix"], row["label"], row["created_at"], row["expires_at"], row["revoked_at"], row["last_used_at"]
-    )
+        row["prefix"], row["label"], row["created_at"], row["expires_at"], row["revoked_at"], row["last_used_at"],
+        row["user_id"],
+    )  # fmt: skip
+
+
+def _key() -> str:
+    return KEY_PREFIX + secrets.token_hex(20)
 
 
 def _digest(key: str) -> bytes:

@@ -1,5 +1,6 @@
 """The Starlette applications: the API that faces clients, and the small one that faces operators."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -11,12 +12,14 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import GROUP, HANDLERS, Group, Refused, refusal
+from api.access import Gate
+from api.errors import GROUP, HANDLERS, Group, TooLarge, TooSlow, group_of, refusal
 from core.metrics import Metrics
 
 MAX_BODY_BYTES: Final = 65_536
+BODY_S: Final = 10.0
 TEMPLATE: Final = "chainworkd.template"  # where a group writes which of its paths was asked for
-
+_TOO_LARGE: Final = f"body: at most {MAX_BODY_BYTES} bytes"
 
 # What a page of another origin may send and read.
 CORS_SENT: Final = ("authorization", "content-type", "last-event-id", "x-api-key", "x-request-id", "x-trader-address")
@@ -24,20 +27,34 @@ CORS_READ: Final = ("retry-after", "x-ratelimit-limit", "x-ratelimit-remaining",
 
 
 def application(
-    routes: Sequence[BaseRoute], metrics: Metrics, *, cors_origins: Sequence[str] = (), groups: Sequence[Group] = ()
+    routes: Sequence[BaseRoute],
+    metrics: Metrics,
+    *,
+    gate: Gate,
+    cors_origins: Sequence[str] = (),
+    groups: Sequence[Group] = (),
 ) -> Starlette:
-    """Return an application of `routes`, with our error envelopes and request metrics.
+    """Return an application of `routes` behind `gate`, with our error envelopes and request metrics.
 
     Pages from `cors_origins` may ask with a token; cookies are never sent across origins. Errors under a path that one
-    of `groups` owns are rendered by it, all others in the explorer's envelope.
+    of `groups` owns are rendered by it, all others in the explorer's envelope. Raises BadConfig for a route whose scope
+    the gate does not know.
     """
+    gate.require(routes)
     around = [Middleware(Measured, metrics=metrics)]
     if groups:
         around.append(Middleware(Grouped, groups=groups))
     around.append(Middleware(Bounded))
     if cors_origins:
         around.append(_cors(cors_origins))
-    return Starlette(routes=routes, exception_handlers=dict(HANDLERS), middleware=around)
+    made = Starlette(routes=routes, exception_handlers=dict(HANDLERS), middleware=around)
+    # A path with a slash too many is not found: a redirect would send a body, with a password in it, to the address
+    # and scheme that the request claims.
+    made.router.redirect_slashes = False
+    made.state.gate = gate
+    made.state.groups = tuple(groups)
+    made.state.metrics = metrics
+    return made
 
 
 def _cors(origins: Sequence[str]) -> Middleware:
@@ -56,27 +73,53 @@ class Grouped:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Note, and answer."""
-        for group in self._groups:
-            if group.owns(scope.get("path", "")):
-                scope[GROUP] = group
-                break
+        group = group_of(self._groups, scope.get("path", ""))
+        if group is not None:
+            scope[GROUP] = group
         await self._app(scope, receive, send)
 
 
 class Bounded:
-    """Refuses requests that announce a body larger than any path here reads."""
+    """Bounds what a request's body may take: bytes, announced or not, and time."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, body_s: float = BODY_S) -> None:
         self._app = app
+        self._body_s = body_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or refuse by the announced length; a body without one is never read."""
-        announced = Headers(scope=scope).get("content-length", "0") if scope["type"] == "http" else "0"
+        """Answer, or refuse by the announced length."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = Headers(scope=scope).get("content-length", "0")
         if announced.isdecimal() and int(announced[:12]) > MAX_BODY_BYTES:
-            too_large = Refused(413, f"body: at most {MAX_BODY_BYTES} bytes, found {announced[:20]}")
+            too_large = TooLarge(f"{_TOO_LARGE}, found {announced[:20]}")
             await refusal(scope, too_large)(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        await self._app(scope, self._counted(receive), send)
+
+    def _counted(self, receive: Receive) -> Receive:
+        """Return a `receive` that raises TooLarge or TooSlow into whoever reads the body."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + self._body_s
+        count, more = 0, True
+
+        async def counted() -> Message:
+            nonlocal count, more
+            if not more:  # what is left is the wait for the caller to hang up
+                return await receive()
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError:
+                raise TooSlow(f"body: not here within {self._body_s:g} s") from None
+            count += len(message.get("body", b""))
+            more = message["type"] == "http.request" and message.get("more_body", False)
+            if count > MAX_BODY_BYTES:
+                raise TooLarge(_TOO_LARGE)
+            return message
+
+        return counted
 
 
 class Measured:

@@ -2,18 +2,20 @@
 
 ApiError
 ├── BadRequest 400, of which Invalid (fields are named), BadAddress, BadAction
-├── Unauthorized 401 · NotFound 404 · Conflict 409 · Gone 410 · UpgradeRequired 426 · TooManyRequests 429
+├── Unauthorized 401, of which SignInRequired, KeyRequired · Forbidden 403 · NotFound 404 · Conflict 409
+├── TooSlow 408 · Gone 410 · TooLarge 413 · UpgradeRequired 426 · TooManyRequests 429
 └── Unavailable 503, of which SwitchedOff
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final, Protocol
 
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from core.errors import ChainworkdError, Transient
@@ -75,10 +77,23 @@ class Unauthorized(ApiError):
     headers: Mapping[str, str] = {"www-authenticate": "Bearer"}
 
 
+class SignInRequired(Unauthorized):
+    """No session, or no password that is right; HTTP has no scheme to name for cookies."""
+
+    headers: Mapping[str, str] = {}
+
+
 class KeyRequired(Unauthorized):
     """No API key in its own header, for which HTTP has no scheme to name."""
 
     headers: Mapping[str, str] = {}
+
+
+class Forbidden(ApiError):
+    """Valid credentials, but not for this."""
+
+    status = 403
+    kind = "FORBIDDEN"
 
 
 class NotFound(ApiError):
@@ -89,9 +104,26 @@ class NotFound(ApiError):
 
 
 class Conflict(ApiError):
-    """The thing has changed since."""
+    """The thing has changed since, or exists already."""
 
     status = 409
+    kind = "CONFLICT"
+
+
+class TooLarge(ApiError):
+    """A body that no path here reads; the connection ends, or the rest of it would still arrive."""
+
+    status = 413
+    kind = "INVALID_REQUEST"
+    headers: Mapping[str, str] = {"connection": "close"}
+
+
+class TooSlow(ApiError):
+    """A body that does not arrive."""
+
+    status = 408
+    kind = "INVALID_REQUEST"
+    headers: Mapping[str, str] = {"connection": "close"}
 
 
 class Gone(ApiError):
@@ -178,6 +210,11 @@ class Refused(ApiError):
         self.status = status
 
 
+def group_of(groups: Sequence[Group], path: str) -> Group | None:
+    """Return which group owns a path, None if none does."""
+    return next((group for group in groups if group.owns(path)), None)
+
+
 def refusal(scope: Scope, error: ApiError) -> Response:
     """Render an error in the envelope of the group that owns the path; the explorer's where none does."""
     group: Group | None = scope.get(GROUP)
@@ -196,10 +233,20 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         return refusal(request.scope, NotFound(f"no such path: {request.url.path}"))
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
-        why = f"{request.method} is not allowed here, {allowed} is"
+        allowed = _allowed(request)
+        why = f"{request.method[:20]} is not allowed here, {allowed} is"
         return refusal(request.scope, Refused(405, why, {"allow": allowed}))
     return refusal(request.scope, Refused(error.status_code, error.detail))
+
+
+def _allowed(request: Request) -> str:
+    """Return the methods of all routes of a path: each method may be a route of its own."""
+    found = [
+        each
+        for each in request.app.routes
+        if isinstance(each, Route) and each.matches(request.scope)[0] is not Match.NONE
+    ]
+    return ", ".join(sorted({method for each in found for method in each.methods or ()}))
 
 
 async def on_unavailable(request: Request, error: Exception) -> Response:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from limits import parse
@@ -19,9 +20,10 @@ class Budget:
 
 
 class RateLimiter:
-    """Counts requests by key."""
+    """Counts requests by key; `on_refusal` hears of each that it refuses."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, on_refusal: Callable[[], None] = lambda: None) -> None:
+        self._on_refusal = on_refusal
         self._item = parse(budget.limit) if budget.limit else None
         self._window = MovingWindowRateLimiter(MemoryStorage())
 
@@ -29,6 +31,7 @@ class RateLimiter:
         """Count one request of `key`. Raises TooManyRequests when its window is full."""
         if self._item is None or await self._window.hit(self._item, key):
             return
+        self._on_refusal()
         stats = await self._window.get_window_stats(self._item, key)
         wait = max(1, math.ceil(stats.reset_time - time.time()))
         raise TooManyRequests(f"more than {self._item}: come back in {wait} s", wait)

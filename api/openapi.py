@@ -93,8 +93,8 @@ PATH: Final[Mapping[str, tuple[Json, str]]] = {
 PATH_OF: Final[Mapping[str, tuple[Json, str]]] = {"/api/v1/reorgs/": (_REORG, "a reorg's id")}
 
 
-def document(paths: Mapping[str, tuple[str, type[msgspec.Struct], Sequence[str]]], *, stream: str) -> Json:
-    """Return the description of `paths` and `stream`: path -> (summary, answer, names of its query parameters)."""
+def document(paths: Mapping[str, tuple[str, type[msgspec.Struct], Sequence[str]]], *, streams: Sequence[str]) -> Json:
+    """Return the description of `paths` and `streams`: path -> (summary, answer, names of its query parameters)."""
     _, components = msgspec.json.schema_components((*ANSWERS, *EVENTS), ref_template="#/components/schemas/{name}")
     components["StreamMessage"] = {"oneOf": [{"$ref": f"#/components/schemas/{each.__name__}"} for each in EVENTS]}
     return {
@@ -102,12 +102,13 @@ def document(paths: Mapping[str, tuple[str, type[msgspec.Struct], Sequence[str]]
         "info": {
             "title": "chainworkd",
             "version": version("chainworkd"),
-            "description": "Blocks, transactions, token transfers and vault deposits of EVM chains. Amounts are exact.",
+            "description": "Blocks, transactions, token transfers and vault deposits of EVM chains. Amounts are exact. "
+            "Sign-in, people and their tokens.",
         },
         "security": [{"token": []}],
         "paths": {
             **{path: {"get": _operation(path, *described)} for path, described in paths.items()},
-            stream: {"get": _stream()},
+            **{path: {"get": _stream(path)} for path in streams},
         },
         "components": {
             "schemas": _numbers(components),
@@ -126,8 +127,8 @@ def _operation(path: str, summary: str, answer: type[msgspec.Struct], query: Seq
         "parameters": [_parameter(name, "path", below or PATH[name]) for name in inside]
         + [_parameter(name, "query", QUERY_OF.get((path, name)) or QUERY[name]) for name in query],
         "responses": {
-            "200": _response("The answer", answer.__name__),
-            **{str(status): _response(ERRORS[status], Envelope.__name__) for status in errors},
+            "200": response("The answer", answer.__name__),
+            **{str(status): response(ERRORS[status], Envelope.__name__) for status in errors},
         },
     }
 
@@ -148,7 +149,7 @@ _EVENT: Final[Json] = {
 }
 
 
-def _stream() -> Json:
+def _stream(path: str) -> Json:
     fact: Json = {"type": "string", "pattern": "^[0-9]{1,18}$"}
     returns: Json = {"type": "string", "pattern": "^[0-9]{0,18}$"}
     kinds: Json = {"type": "array", "items": {"enum": list(facts.KINDS)}, "minItems": 1}
@@ -164,11 +165,11 @@ def _stream() -> Json:
     errors = sorted({*EVERYWHERE, 410})
     return {
         "summary": "What happens to the stored chain, in order",
-        "operationId": "stream",
+        "operationId": path.removeprefix("/").replace("/", "_"),
         "parameters": [*parameters, _parameter("Last-Event-ID", "header", (returns, back))],
         "responses": {
             "200": {"description": says, "content": {"text/event-stream": {"schema": _EVENT}}},
-            **{str(status): _response(ERRORS[status], Envelope.__name__) for status in errors},
+            **{str(status): response(ERRORS[status], Envelope.__name__) for status in errors},
         },
     }
 
@@ -178,7 +179,8 @@ def _parameter(name: str, place: str, described: tuple[Json, str]) -> Json:
     return {"name": name, "in": place, "required": place == "path", "schema": schema, "description": description}
 
 
-def _response(description: str, name: str) -> Json:
+def response(description: str, name: str) -> Json:
+    """Return an answer in JSON whose schema is called `name`."""
     schema = {"$ref": f"#/components/schemas/{name}"}
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 

@@ -2,15 +2,22 @@
 
 import asyncio
 import contextlib
+import logging
+import resource
 import socket
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final
 
 import uvicorn
 from starlette.applications import Starlette
 from typing_extensions import override
 
+from api.connection import MAX_CONNECTIONS, bounded
 from core.errors import BadConfig
+from core.metrics import Metrics
+
+log = logging.getLogger(__name__)
 
 GRACE_S: Final = 5
 MAX_MESSAGE_BYTES: Final = 65_536  # of a WebSocket; a longer one ends the connection with code 1009
@@ -36,6 +43,16 @@ def listen(host: str, port: int, setting: str) -> socket.socket:
     return bound
 
 
+def allow_files(wanted: int) -> None:
+    """Let this process open so many files, as far as it may: a server that cannot accept keeps everybody waiting."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        log.warning("few open files are allowed (ulimit -Hn)", extra={"allowed": allowed, "wanted": wanted})
+
+
 def url_of(bound: socket.socket) -> str:
     """Return the http URL of a bound socket."""
     host, port = bound.getsockname()[:2]
@@ -45,17 +62,27 @@ def url_of(bound: socket.socket) -> str:
 class HttpServer:
     """Serves `app` on an already bound socket (a Service).
 
-    `sockets`: WebSockets, too. `proxies` are addresses or networks whose X-Forwarded-For and -Proto are believed;
-    anybody else could claim to be anybody.
+    `app` is one of api.app's. `sockets`: WebSockets, too. `proxies` are addresses or networks whose X-Forwarded-For and
+    -Proto are believed; anybody else could claim to be anybody. `most` connections at once: one more ends one that
+    waits, or is refused.
     """
 
     def __init__(
-        self, app: Starlette, bound: socket.socket, *, name: str, sockets: bool = False, proxies: Sequence[str] = ()
+        self,
+        app: Starlette,
+        bound: socket.socket,
+        *,
+        name: str,
+        sockets: bool = False,
+        proxies: Sequence[str] = (),
+        most: int = MAX_CONNECTIONS,
     ) -> None:
         self.name = name
         self._socket = bound
+        metrics: Metrics = app.state.metrics
         self._config = uvicorn.Config(
-            app, http="httptools", lifespan="off", log_config=None, access_log=False, server_header=False,
+            app, http=bounded(most, partial(metrics.turned_away, name)),
+            lifespan="off", log_config=None, access_log=False, server_header=False,
             timeout_graceful_shutdown=GRACE_S, timeout_keep_alive=30,
             proxy_headers=bool(proxies), forwarded_allow_ips=list(proxies),
             ws="websockets-sansio" if sockets else "none", ws_max_size=MAX_MESSAGE_BYTES, ws_ping_interval=PING_S,

@@ -4,14 +4,19 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
-from starlette.requests import HTTPConnection
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import Message, Receive, Scope, Send
+from typing_extensions import override
 
+from api.access import SOCKET, ScopedGroup
+from api.access import Scope as Access
+from api.app import TEMPLATE
 from api.errors import ApiError, BadRequest, Gone, Unavailable, refusal
 from api.facts import KINDS, EndEvent, HeartbeatEvent, HelloEvent, Line, encode
 from api.hub import FactHub, Feed
@@ -19,6 +24,7 @@ from core.errors import Transient
 from core.facts import FactsGone, Tail
 from core.metrics import StreamMetrics
 
+PATHS: Final = ("/stream", "/api/v1/stream")
 PARAMETERS: Final = ("from", "kinds")
 HEARTBEAT_S: Final = 15.0
 SEND_S: Final = 10.0  # a reader to whom nothing can be handed over for so long is too slow
@@ -30,7 +36,7 @@ RETRY_MS: Final = 2_000  # after which an EventSource connects again
 # RFC 6455, 7.4: 1001 going away, 1013 try again later; 4000 and above are ours, the HTTP status behind it.
 CODES: Final = {"stopping": 1001, "slow": 1013, "gone": 4410, "unauthorized": 4401}
 
-Admit = Callable[[HTTPConnection, Sequence[str]], Awaitable[tuple[str, int]]]
+ChainOf = Callable[[HTTPConnection, Sequence[str]], Awaitable[tuple[str, int]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,46 +81,70 @@ class Wire(Protocol):
         ...
 
 
-class Stream:
-    """The path, for both schemes of the ASGI server. `admit` checks key and parameters: chain's name and id."""
+class Stream(ScopedGroup):
+    """Both paths on both wires. `chain_of` checks the names of parameters and returns the chain's name and id."""
 
-    def __init__(self, hub: FactHub, metrics: StreamMetrics, admit: Admit) -> None:
+    def __init__(self, hub: FactHub, metrics: StreamMetrics, chain_of: ChainOf) -> None:
         self._hub = hub
         self._metrics = metrics
-        self._admit = admit
+        self._chain_of = chain_of
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    @override
+    def scopes(self) -> Mapping[tuple[str, str], Access]:
+        return dict.fromkeys(((method, path) for path in PATHS for method in ("GET", SOCKET)), Access.API_KEY)
+
+    @override
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        mine = scope["type"] in ("http", "websocket") and scope["path"] in PATHS
+        return (Match.FULL if mine else Match.NONE), {}
+
+    @override
+    def url_path_for(self, name: str, /, **path_params: Any) -> Any:
+        raise NotImplementedError("paths of this group are fixed and not looked up by name")
+
+    @override
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one reader."""
-        connection = HTTPConnection(scope)
+        scope[TEMPLATE] = scope["path"]
         try:
-            name, chain_id = await self._admit(connection, PARAMETERS)
-            kinds, after = _kinds(connection), _after(connection)
-            if scope["type"] == "http" and scope["method"] == "HEAD":
-                await Response(media_type="text/event-stream")(scope, receive, send)
-                return
-            transport = "ws" if scope["type"] == "websocket" else "sse"
-            with self._hub.reading(chain_id, transport) as feed:
-                tail = await feed.tail()
-                wanted = Wanted(kinds, _checked(after, tail))
-                wire: Wire = Socket(send) if transport == "ws" else Events(send)
-                reader = Reader(self._hub, feed, wire, wanted, self._recheck(connection))
-                hello = HelloEvent(
-                    seq=wanted.after, chain=name, chain_id=chain_id, oldest_from=tail.pruned, newest=tail.last
-                )
-                ending = await reader.serve(hello, receive)
+            await self.admitted(scope, receive)
+            await self._serve(scope, receive, send)
         except ApiError as error:
             await refusal(scope, error)(scope, receive, send)
         except Transient:
             await refusal(scope, Unavailable("temporarily unavailable, try again"))(scope, receive, send)
-        else:
-            self._metrics.ended("left" if ending is None else ending.why)
-            if ending is not None:
-                await _say_goodbye(wire, reader.seq, ending, receive)
 
-    def _recheck(self, connection: HTTPConnection) -> Callable[[], Awaitable[bool]]:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        connection = HTTPConnection(scope)
+        name, chain_id = await self._chain_of(connection, PARAMETERS)
+        kinds, after = _kinds(connection), _after(connection)
+        transport = "ws" if scope["type"] == "websocket" else "sse"
+        if transport == "sse":
+            # What is wrong with a body (api/app.py) has to be said before there is an answer.
+            try:
+                await Request(scope, receive).body()
+            except ClientDisconnect:
+                return
+            if scope["method"] == "HEAD":
+                await Response(media_type="text/event-stream")(scope, receive, send)
+                return
+        with self._hub.reading(chain_id, transport) as feed:
+            tail = await feed.tail()
+            wanted = Wanted(kinds, _checked(after, tail))
+            wire: Wire = Socket(send) if transport == "ws" else Events(send)
+            reader = Reader(self._hub, feed, wire, wanted, self._recheck(scope, receive))
+            hello = HelloEvent(
+                seq=wanted.after, chain=name, chain_id=chain_id, oldest_from=tail.pruned, newest=tail.last
+            )
+            ending = await reader.serve(hello, receive)
+        self._metrics.ended("left" if ending is None else ending.why)
+        if ending is not None:
+            await _say_goodbye(wire, reader.seq, ending, receive)
+
+    def _recheck(self, scope: Scope, receive: Receive) -> Callable[[], Awaitable[bool]]:
         async def admitted() -> bool:
             try:
-                await self._admit(connection, PARAMETERS)
+                await self.admitted(scope, receive)
             except ApiError as error:
                 return error.status not in (401, 403)
             except Transient:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
@@ -56,6 +56,12 @@ class Metrics:
         self._listening = self._gauge("facts_listening", "1 while NOTIFY is heard, 0 while facts are polled", ())
         self._sockets_open = self._gauge("builder_sockets", "Open WebSockets of the builder", ("socket",))
         self._messages = self._counter("builder_messages", "Answered messages on /v1/exchange/ws", ("outcome",))
+        self._sign_ins = self._counter("sign_ins", "Attempts to sign in, by what came of them", ("outcome",))
+        self._refreshes = self._counter(
+            "session_refreshes", "Refresh tokens that came, by what came of them", ("outcome",)
+        )
+        self._limited = self._counter("requests_limited", "Requests refused because there were too many", ("limit",))
+        self._turned_away = self._counter("connections_turned_away", "Connections ended for want of room", ("server",))
         self._feed_up = self._gauge("market_feed_up", "1 while the upstream of prices answers", ("feed",))
         self._ticks = self._counter("market_ticks", "Ticks of prices passed on", ())
         self._dropped = self._counter("market_readers_dropped", "Readers of prices that were too slow", ())
@@ -75,6 +81,22 @@ class Metrics:
     def for_builder(self) -> "BuilderMetrics":
         """Return the view that the builder's sockets report to."""
         return BuilderMetrics(self)
+
+    def signed_in(self, outcome: Literal["ok", "wrong", "not_approved"]) -> None:
+        """Count an attempt to sign in."""
+        self._sign_ins.labels(outcome).inc()
+
+    def refreshed(self, outcome: Literal["ok", "again", "replayed", "over"]) -> None:
+        """Count a refresh token that came."""
+        self._refreshes.labels(outcome).inc()
+
+    def limited(self, limit: str) -> None:
+        """Count a request that a limit refused."""
+        self._limited.labels(limit).inc()
+
+    def turned_away(self, server: str) -> None:
+        """Count a connection that was ended, or not taken, because there were too many."""
+        self._turned_away.labels(server).inc()
 
     def restarted(self, service: str, error: Exception) -> None:
         """Count a restart of a service."""

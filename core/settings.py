@@ -7,20 +7,15 @@ CHAINWORKD_RPC_URL (and CHAINWORKD_WS_URL) alone make one chain; several URLs ar
 reported, in one line.
 """
 
-import ipaddress
 import os
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     TypeAdapter,
     ValidationError,
@@ -37,6 +32,22 @@ from pydantic_settings import (
 from typing_extensions import override
 
 from core.errors import BadConfig
+from core.fields import (
+    FeedUrl,
+    HexAddress,
+    HttpUrl,
+    HttpUrls,
+    Name,
+    Network,
+    OptionalAddress,
+    Part,
+    PgUrl,
+    Port,
+    Rate,
+    Seconds,
+    WsUrl,
+    several,
+)
 
 PREFIX: Final = "CHAINWORKD_"
 # Variables that choose the sources, or stand for several settings; everything else must name a setting.
@@ -45,61 +56,6 @@ RPC_CHAIN: Final = "node"  # what the chain of CHAINWORKD_RPC_URL is called when
 
 MIN_RETAINED: Final = 256  # blocks; four times what Ethereum needs to finalise one, and no reorg was ever as deep
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
-HexAddress = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{40}$")]
-OptionalAddress = Annotated[str, Field(pattern=r"^(0x[0-9a-fA-F]{40})?$")]
-Port = Annotated[int, Field(ge=0, le=65_535)]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-
-
-def _http_url(value: str) -> str:
-    return _url(value, ("http", "https"))
-
-
-def _several(value: Any) -> Any:
-    """Split a variable's text: several URLs are separated by commas, which may also stand within one."""
-    return re.split(r"\s*,\s*(?=[a-z]+://)", value.strip()) if isinstance(value, str) and value.strip() else value or ()
-
-
-def _ws_url(value: str) -> str:
-    return _url(value, ("ws", "wss"))
-
-
-def _feed_url(value: str) -> str:
-    return _url(value, ("http", "https", "ws", "wss"))
-
-
-def _network(value: str) -> str:
-    try:
-        return str(ipaddress.ip_network(value))
-    except ValueError:
-        raise ValueError(f"expected an address or a network like 10.0.0.0/8, found {value[:60]!r}") from None
-
-
-def _pg_url(value: str) -> str:
-    return _url(value, ("postgresql", "postgres"), host=False)
-
-
-def _url(value: str, schemes: tuple[str, ...], *, host: bool = True) -> str:
-    if not value:
-        return value
-    try:
-        parts = urlsplit(value)
-        usable = parts.scheme in schemes and (not host or bool(parts.hostname)) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        # Of the value nothing but a scheme is shown: without one, its beginning may be a key.
-        found = re.match(r"([a-z][a-z0-9+.-]{0,15})://", value)
-        raise ValueError(
-            f"expected a URL with scheme {' or '.join(schemes)}, "
-            + (f"found one with {found[1]!r} that cannot be used" if found else "found something else")
-        )
-    return value
-
-
-Network = Annotated[str, AfterValidator(_network)]
-
 
 def _retained(value: int) -> int:
     if 0 < value < MIN_RETAINED:
@@ -107,16 +63,10 @@ def _retained(value: int) -> int:
     return value
 
 
-class Part(BaseModel):
-    """A section of the settings: unknown keys are refused, values cannot change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 class DatabaseSettings(Part):
     """Where rows live. No URL means the embedded server."""
 
-    url: Annotated[str, AfterValidator(_pg_url)] = ""
+    url: PgUrl = ""
     api_connections: Annotated[int, Field(ge=1, le=200)] = 8
     indexer_connections: Annotated[int, Field(ge=2, le=200)] = 6
     statement_timeout_s: Seconds = 10.0
@@ -128,11 +78,12 @@ class ApiSettings(Part):
 
     host: str = "127.0.0.1"
     port: Port = 8080
-    public_url: Annotated[str, AfterValidator(_http_url)] = ""
-    rate_limit: Annotated[str, Field(pattern=r"^([1-9][0-9]{0,6}/(second|minute|hour|day))?$")] = "600/minute"
+    public_url: HttpUrl = ""
+    rate_limit: Rate = "600/minute"
     max_streams: Annotated[int, Field(ge=1, le=100_000)] = 500
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[Network, ...] = ()
+    max_connections: Annotated[int, Field(ge=1, le=100_000)] = 2_000
 
 
 class BuilderSettings(Part):
@@ -148,9 +99,9 @@ class BuilderSettings(Part):
     trading_storage: OptionalAddress = ""
     usdc: OptionalAddress = ""
     abi: Literal["auto", "v3", "v2", "v1"] = "auto"
-    rpc_url: Annotated[str, AfterValidator(_http_url)] = ""
+    rpc_url: HttpUrl = ""
     deadline_s: Seconds = 5.0
-    feed_url: Annotated[str, AfterValidator(_feed_url)] = ""
+    feed_url: FeedUrl = ""
     feed_subscribe: str = ""
     feed_poll_s: Seconds = 1.0
     feed_silence_s: Seconds = 60.0
@@ -158,6 +109,19 @@ class BuilderSettings(Part):
     rate_limit_max_requests: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     rate_limit_window_ms: Annotated[int, Field(ge=1_000, le=86_400_000, multiple_of=1_000)] = 60_000
     rate_limit_whitelist: tuple[Network, ...] = ()
+
+
+class AuthSettings(Part):
+    """How long sessions and people's tokens last, and how often somebody may try to sign in."""
+
+    access_minutes: Annotated[int, Field(ge=1, le=60)] = 10
+    refresh_days: Annotated[int, Field(ge=1, le=365)] = 14
+    session_days: Annotated[int, Field(ge=1, le=3_650)] = 90
+    refresh_grace_s: Annotated[float, Field(ge=0, le=60)] = 10.0
+    user_token_days: Annotated[int, Field(ge=0, le=36_500)] = 0
+    client_rate: Rate = "30/minute"
+    account_rate: Rate = "10/minute"
+    register_rate: Rate = "20/hour"
 
 
 class OpsSettings(Part):
@@ -229,16 +193,13 @@ class ChainDefaults(Part):
     retain_facts_days: Annotated[int, Field(ge=1, le=3_650)] = 7
 
 
-FallbackUrls = Annotated[tuple[Annotated[str, AfterValidator(_http_url)], ...], BeforeValidator(_several)]
-
-
 class ChainSettings(ChainDefaults):
     """One chain to follow. `chain_id` 0 means whatever the node says at the first start."""
 
     chain_id: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    http: Annotated[str, AfterValidator(_http_url)] = ""
-    fallback_http: FallbackUrls = ()
-    ws: Annotated[str, AfterValidator(_ws_url)] = ""
+    http: HttpUrl = ""
+    fallback_http: HttpUrls = ()
+    ws: WsUrl = ""
     watched: tuple[HexAddress, ...] = ()
     vaults: tuple[HexAddress, ...] = ()
     token_overrides: str = ""
@@ -264,6 +225,7 @@ class Settings(BaseSettings):
     data_dir: str = ""
     database: DatabaseSettings = DatabaseSettings()
     api: ApiSettings = ApiSettings()
+    auth: AuthSettings = AuthSettings()
     builder: BuilderSettings = BuilderSettings()
     ops: OpsSettings = OpsSettings()
     log: LogSettings = LogSettings()
@@ -398,7 +360,7 @@ def _shortcuts(env: Mapping[str, str], merged: Mapping[str, Any]) -> dict[str, A
         wanted["chain_id"] = env[PREFIX + "CHAIN_ID"]
     found: dict[str, Any] = {key: value for key, value in wanted.items() if value}
     if found.get("http"):
-        found["http"], *further = _several(found["http"])
+        found["http"], *further = several(found["http"])
         if further:  # one URL alone leaves the fallbacks that another source names
             found["fallback_http"] = further
     if env.get(PREFIX + "BACKFILL"):
@@ -458,9 +420,12 @@ class _Environment(EnvSettingsSource):
 def _unknown_variables(env: Mapping[str, str]) -> list[str]:
     # pydantic-settings ignores a variable whose first segment it does not know, even with extra="forbid".
     known = {name.upper() for name in Settings.model_fields}
-    ours = {name: name.removeprefix(PREFIX).split("__")[0] for name in sorted(env) if name.startswith(PREFIX)}
-    unknown = (n for n, first in ours.items() if first.upper() not in known and first not in SHORTCUTS)
-    return [f"{name}: no such setting" for name in unknown]
+    faults = []
+    for name in sorted(env):
+        first = name.removeprefix(PREFIX).split("__")[0]
+        if name.startswith(PREFIX) and first.upper() not in known and first not in SHORTCUTS:
+            faults.append(f"{name}: no such setting")
+    return faults
 
 
 def _fault(detail: Any) -> str:

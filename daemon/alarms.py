@@ -7,7 +7,8 @@ from core.errors import BadConfig
 from core.settings import Settings
 from core.store import reader
 from core.store.alarm import PgAlarms
-from daemon.commands import open_database, say
+from daemon.database import open_database
+from daemon.terminal import say
 
 
 async def listed(settings: Settings, arguments: argparse.Namespace) -> int | None:

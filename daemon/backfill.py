@@ -24,9 +24,9 @@ from core.store.migrate import migrate
 from core.store.pool import open_pool
 from core.types import BlockRange
 from daemon.chains import Chain, bulk, endpoints, introduced
-from daemon.commands import say
-from daemon.run import existing_database
+from daemon.database import existing_database
 from daemon.schema import MIGRATIONS
+from daemon.terminal import say
 from indexer.backfill import Backfill, WantedRange
 from indexer.pipeline import Pipeline, Progress
 from indexer.plan import holes

@@ -3,59 +3,34 @@
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
-from core.chores import Chore, Chores
 from core.errors import BadConfig, WrongChain
 from core.metered import MeteredSource, MeteredStore
 from core.metrics import ChainMetrics, Metrics
-from core.rpc import ws
-from core.rpc.caller import RpcCaller
 from core.rpc.client import RpcClient
-from core.rpc.finality import RpcFinality
-from core.rpc.logs import EventAnswers, RpcLogs
+from core.rpc.logs import EventAnswers
 from core.rpc.memory import EndpointMemory
 from core.rpc.pool import RpcPool
-from core.rpc.source import RpcSource, chain_id, finalized
+from core.rpc.source import RpcSource, chain_id
 from core.service import Service, supervise
-from core.settings import ChainSettings, token_overrides
-from core.store.alarm import PgAlarms
+from core.settings import ChainSettings
 from core.store.derived import Derived
 from core.store.endpoints import PgLearned
-from core.store.facts import PgFacts
-from core.store.finality import PgFinality
-from core.store.lease import PgLeases
 from core.store.pg import PgStore
 from core.store.pool import Pool
-from core.store.prune import Pruner
-from core.store.space import Free, Room, note_paused
-from core.store.tokens import PgTokens
-from core.store.vaults import PgVaults
 from core.store.watch import declare
 from core.types import Block, Log
-from indexer.backfill import Backfill, WantedRange
 from indexer.decode.tables import EventTransactionTable, LogTable, TransferTable, VaultTable
-from indexer.eventpath import EventPath
-from indexer.finality import FinalityWatch
-from indexer.follow import Follower
-from indexer.head import HeadWatch
-from indexer.hotpath import HotPath
-from indexer.pipeline import Pipeline
-from indexer.retention import FactRetention, Retention
-from indexer.tokens import Override, Tokens
-from indexer.vaults import VaultScan
+from indexer.late import LateEncoder
+from indexer.pipeline import Encoder, Pipeline
 from indexer.watch import only_events, watching
 
 log = logging.getLogger(__name__)
 
-EXPIRE_EVERY: Final = timedelta(minutes=10)
-PRUNE_EVERY: Final = timedelta(minutes=1)
-PRUNE_FACTS_EVERY: Final = timedelta(minutes=10)
-EVENT_CHUNK: Final = 4  # times the blocks of a whole chunk in one transaction: headers and events are small
+EVENT_CHUNK: Final = 2  # times the blocks of a whole chunk in one transaction: headers and events are small
 EVENT_PART: Final = 50  # blocks of one request in events mode; eth_getLogs and as many headers
-EXPIRE_AT_ONCE: Final = 500  # tokens read again per chore: a few Multicall3 requests a minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +51,6 @@ class Chain:
 
 Build = Callable[[Chain], Sequence[Service]]
 Prepare = Callable[[Chain], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Disk:
-    """What measures the room on the database's disk, and the bytes that backfill leaves free."""
-
-    free: Free
-    least: int
 
 
 class ChainServices:
@@ -171,65 +138,15 @@ def _tables(of: ChainSettings, meter: ChainMetrics) -> Sequence[Derived]:
         log.debug("malformed log", extra={"block": block.number, "log": event.index, "why": why})
 
     tables: list[Derived] = [
-        TransferTable(malformed), VaultTable(_addresses(of.vaults), malformed),
-        LogTable(of.logs, _addresses(of.watched)),
+        TransferTable(malformed), VaultTable(addresses(of.vaults), malformed),
+        LogTable(of.logs, addresses(of.watched)),
     ]  # fmt: skip
     return [*tables, EventTransactionTable()] if of.mode == "events" else tables
 
 
-async def watch_vaults(chain: Chain) -> None:
-    """Note which vaults are watched from here on: for the head writer, before it commits a block."""
-    await PgVaults(chain.pool, chain.id).watch(_addresses(chain.settings.vaults))
-
-
-def _addresses(texts: Sequence[str]) -> list[bytes]:
+def addresses(texts: Sequence[str]) -> list[bytes]:
+    """Return addresses of settings as bytes."""
     return [bytes.fromhex(text[2:]) for text in texts]
-
-
-def head_services(chain: Chain) -> Sequence[Service]:
-    """Build the watch and the follower: what keeps the stored chain at the head."""
-    of, name = chain.settings, chain.name
-    stream = partial(ws.new_heads, of.ws, chain.id) if of.ws else None
-    heads = HeadWatch(chain.source, chain.store, chain.meter, name=name, stream=stream, poll_s=of.poll_s)
-    follower = Follower(
-        chain.source, chain.store, heads, name=name, max_blocks=of.max_blocks, jump_blocks=of.jump_blocks
-    )
-    tags = RpcFinality(chain.client, safe_depth=of.safe_depth, finalized_depth=of.finalized_depth)
-    finality = FinalityWatch(
-        tags, PgFinality(chain.pool, chain.id), PgAlarms(chain.pool, chain.id), name=name,
-        on_alarms=chain.meter.alarmed, poll_s=of.poll_s * 2,
-    )  # fmt: skip
-    return [heads, follower, finality]
-
-
-def backfill_services(chain: Chain, *, disk: Disk) -> Sequence[Service]:
-    """Build what fills the holes behind the head, and what reads tokens and vaults: it hurries nobody."""
-    of, name = chain.settings, chain.name
-    wanted = [WantedRange(span.first, span.last) for span in of.backfill]
-    known = PgTokens(chain.pool, chain.id)
-    overrides = {
-        address: Override(better.symbol, better.name, better.decimals)
-        for address, better in token_overrides(of.token_overrides).items()
-    }
-    vaults = _addresses(of.vaults)
-    refresh = partial(known.expire, timedelta(days=of.token_refresh_days), EXPIRE_AT_ONCE)
-    facts = FactRetention(PgFacts(chain.pool, chain.id), name=name, days=of.retain_facts_days)
-    chores = [
-        Chore(f"{name}: read old tokens again", EXPIRE_EVERY, refresh),
-        Chore(f"{name}: prune facts", PRUNE_FACTS_EVERY, facts.prune),
-    ]
-    if of.retain_blocks:
-        chores.append(Chore(f"{name}: prune", PRUNE_EVERY, _retention(chain).prune))
-    return [
-        Backfill(
-            chain.source, chain.store, wanted, name=name, chunk_blocks=of.chunk_blocks,
-            retain_blocks=of.retain_blocks, gate=_gate(chain, disk), bulk=bulk(chain),
-            leases=PgLeases(chain.pool, chain.id),
-        ),
-        Tokens(RpcCaller(chain.client), known, name=name, overrides=overrides),
-        VaultScan(RpcLogs(chain.client), PgVaults(chain.pool, chain.id), chain.id, vaults, name=name),
-        Chores(chores, name=name),
-    ]  # fmt: skip
 
 
 def bulk(chain: Chain) -> Pipeline:
@@ -242,34 +159,29 @@ def bulk(chain: Chain) -> Pipeline:
     assert all(isinstance(each, known) for each in chain.derived), "a table unknown to the hot path would stay empty"
     watched = watched_of(of)
     if of.mode == "events":
-        events = EventAnswers(chain.client, sorted(watched or ()))
+        found = EventAnswers(chain.client, sorted(watched or ()))
+        late = LateEncoder(partial(_event_path, chain.id, transfers, logs, per_log))
         return Pipeline(
-            events, chain.source, EventPath(chain.id, transfers, logs, per_log), chain.store,
-            chunk_blocks=of.chunk_blocks * EVENT_CHUNK, part_blocks=EVENT_PART,
+            found, chain.source, late, chain.store, chunk_blocks=of.chunk_blocks * EVENT_CHUNK,
+            part_blocks=EVENT_PART, prepare=late.load,
         )  # fmt: skip
-    hot = HotPath(chain.id, transfers, logs, per_log, watched)
-    return Pipeline(chain.answers, chain.source, hot, chain.store, chunk_blocks=of.chunk_blocks)
+    late = LateEncoder(partial(_hot_path, chain.id, transfers, logs, per_log, watched))
+    return Pipeline(chain.answers, chain.source, late, chain.store, chunk_blocks=of.chunk_blocks, prepare=late.load)
+
+
+def _hot_path(*given: Any) -> Encoder:
+    from indexer.hotpath import HotPath  # noqa: PLC0415 - as late as LateEncoder says
+
+    return HotPath(*given)
+
+
+def _event_path(*given: Any) -> Encoder:
+    from indexer.eventpath import EventPath  # noqa: PLC0415 - as late as LateEncoder says
+
+    return EventPath(*given)
 
 
 def watched_of(chain: ChainSettings) -> Collection[bytes] | None:
     """Return the addresses of which alone something is stored, None for all transactions."""
     # A vault's events must not be left out of what is stored because nobody named it twice.
-    return _addresses((*chain.watched, *chain.vaults)) if chain.mode != "full" else None
-
-
-def _retention(chain: Chain) -> Retention:
-    """Return what prunes the chain."""
-    return Retention(
-        chain.store, Pruner(chain.pool, chain.id, derived=chain.derived), partial(finalized, chain.client),
-        name=chain.name, retain_blocks=chain.settings.retain_blocks, on_pruned=chain.meter.pruned,
-    )  # fmt: skip
-
-
-def _gate(chain: Chain, disk: Disk) -> Room:
-    """Return what holds backfill while the disk is short of room; gauge and database show it."""
-
-    async def tell(why: str | None) -> None:
-        chain.meter.paused(why)
-        await note_paused(chain.pool, chain.id, why)
-
-    return Room(disk.free, disk.least, tell, name=chain.name)
+    return addresses((*chain.watched, *chain.vaults)) if chain.mode != "full" else None

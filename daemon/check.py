@@ -19,7 +19,7 @@ from core.settings import ChainSettings, Settings, config_folder, profiles
 from core.store import binaries
 from core.store import migrate as migrations
 from core.types import BlockRange
-from daemon.run import embedded_folder
+from daemon.database import embedded_folder
 from daemon.schema import MIGRATIONS
 
 CLOCK_SKEW_S: Final = 30

@@ -2,24 +2,28 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import uvloop
 
+from accounts.roles import Role, Status
 from core import log as logs
 from core import settings as settings_of
-from core.errors import BadConfig, ChainworkdError
+from core.errors import ChainworkdError
 from core.service import exit_code, first_of, stopping_on_signals
 from core.settings import Settings
 from core.store.export import TABLES
-from daemon import alarms, backfill, check, commands, demo, export, family, run
-from daemon.roles import NOT_YET, ROLES
+from daemon import export, family
+from daemon.processes import NOT_YET, ROLES, Sockets
+from daemon.processes import Role as ProcessRole
 
 log = logging.getLogger("daemon")
 
@@ -35,6 +39,8 @@ examples:
 
 Settings come from config/base.toml, a profile, --config and CHAINWORKD_* variables (docs/configuration.md).
 """
+
+LOCAL: Final = {"demo": "local", "devnet": "local"}  # commands with a profile of their own
 
 Command = Callable[[Settings, argparse.Namespace], Coroutine[Any, Any, int | None]]
 
@@ -61,13 +67,14 @@ def parser() -> argparse.ArgumentParser:
     _backfill_grammar(commands_)
     _export_grammar(commands_)
     _token_grammar(commands_)
+    _user_grammar(commands_)
     _alarm_grammar(commands_)
     child = commands_.add_parser("child")  # a parent starts it; not for people
     child.add_argument("role", choices=ROLES)
     return top
 
 
-def _add(into: Any, name: str, text: str, example: str, does: Command) -> argparse.ArgumentParser:
+def _add(into: Any, name: str, text: str, example: str, does: str) -> argparse.ArgumentParser:
     made: argparse.ArgumentParser = into.add_parser(
         name, help=text, description=text[0].upper() + text[1:] + ".", epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -76,10 +83,20 @@ def _add(into: Any, name: str, text: str, example: str, does: Command) -> argpar
     return made
 
 
+def command(name: str) -> Command:
+    """Return what `name`, module and function within daemon/, stands for.
+
+    A command is loaded when it is run: all of them together take a second, the one that is wanted half of it.
+    """
+    module, function = name.split(".")
+    found: Command = getattr(import_module(f"daemon.{module}"), function)
+    return found
+
+
 def _run_grammar(into: Any) -> None:
     made = _add(
         into, "run", "follow the configured chains and serve them, or run one role alone",
-        "CHAINWORKD_RPC_URL=https://… CHAINWORKD_BACKFILL=18000000.. chainworkd run", _run,
+        "CHAINWORKD_RPC_URL=https://… CHAINWORKD_BACKFILL=18000000.. chainworkd run", "run.run",
     )  # fmt: skip
     made.add_argument(
         "role", nargs="?", choices=(*ROLES, *NOT_YET), help="one role for a process of its own (systemd); none: all"
@@ -87,29 +104,29 @@ def _run_grammar(into: Any) -> None:
 
 
 def _local_grammar(into: Any) -> None:
-    made = _add(into, "demo", "run everything on a local chain with live traffic", "chainworkd demo", demo.run)
+    made = _add(into, "demo", "run everything on a local chain with live traffic", "chainworkd demo", "demo.run")
     made.add_argument("--data-dir", type=Path, help="where the demo keeps its chain and its database")
-    made = _add(into, "devnet", "run only the local chain with traffic", "chainworkd devnet --port 8545", demo.devnet)
+    made = _add(into, "devnet", "run only the local chain with traffic", "chainworkd devnet --port 8545", "demo.devnet")
     made.add_argument("--data-dir", type=Path, help="where the chain's state is kept")
     made.add_argument("--port", type=int, default=0, help="port of the node; 0 takes a free one")
 
 
 def _database_grammar(into: Any) -> None:
-    _add(into, "check", "verify settings, database and nodes before running", "chainworkd check", check.run)
-    made = _add(into, "migrate", "bring the database's schema up to date", "chainworkd migrate", commands.migrate)
+    _add(into, "check", "verify settings, database and nodes before running", "chainworkd check", "check.run")
+    made = _add(into, "migrate", "bring the database's schema up to date", "chainworkd migrate", "commands.migrate")
     made.add_argument("--status", action="store_true", help="only say what is applied and what is pending")
     made.add_argument(
         "--wait", type=_seconds, default=60.0, metavar="SECONDS",
         help="how long to wait for the database, and for another process that migrates it; 60 if not given",
     )  # fmt: skip
-    made = _add(into, "status", "say what is indexed and how far behind it is", "chainworkd status", commands.status)
+    made = _add(into, "status", "say what is indexed and how far behind it is", "chainworkd status", "commands.status")
     made.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _backfill_grammar(into: Any) -> None:
     made = _add(
         into, "backfill", "fill a range of finalized history now, and show how it goes",
-        "chainworkd backfill --chain mainnet --from 18000000 --to 18099999", backfill.run,
+        "chainworkd backfill --chain mainnet --from 18000000 --to 18099999", "backfill.run",
     )  # fmt: skip
     made.add_argument("--chain", default="", help="which chain; the default or the only one, if not given")
     made.add_argument("--from", dest="first", type=_number, required=True, metavar="BLOCK", help="first block")
@@ -129,7 +146,7 @@ def _number(text: str) -> int:
 def _export_grammar(into: Any) -> None:
     made = _add(
         into, "export", "write blocks, transactions and transfers of a range to files",
-        "chainworkd export --chain mainnet --from 18000000 --to 18000999 --format parquet --out eth", export.run,
+        "chainworkd export --chain mainnet --from 18000000 --to 18000999 --format parquet --out eth", "export.run",
     )  # fmt: skip
     made.add_argument("--chain", default="", help="which chain; the default or the only one, if not given")
     made.add_argument("--from", dest="first", type=int, required=True, metavar="BLOCK", help="first block")
@@ -159,15 +176,55 @@ def _token_grammar(into: Any) -> None:
     actions = token.add_subparsers(dest="action", required=True, metavar="ACTION")
     made = _add(
         actions, "create", "create a token and print it once", "chainworkd token create --label ci --days 30",
-        commands.token_create,
+        "commands.token_create",
     )  # fmt: skip
     made.add_argument("--label", required=True, help="what the token is for")
     made.add_argument("--days", type=int, help="days until it expires; never, if not given")
-    _add(actions, "list", "list tokens, without their keys", "chainworkd token list", commands.token_list)
+    _add(actions, "list", "list tokens, without their keys", "chainworkd token list", "commands.token_list")
     made = _add(
-        actions, "revoke", "end a token at once", "chainworkd token revoke hc_live_1a2b3c4d", commands.token_revoke
+        actions, "revoke", "end a token at once", "chainworkd token revoke hc_live_1a2b3c4d", "commands.token_revoke"
     )
     made.add_argument("prefix", help="first 16 characters of the token, as `token list` shows them")
+
+
+def _user_grammar(into: Any) -> None:
+    user = into.add_parser(
+        "user", help="list, create and change people", description="List, create and change people.",
+        epilog="example:\n  chainworkd user create --email ann@example.org --role ADMIN",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    actions = user.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add(actions, "list", "list people with their roles", "chainworkd user list", "people.listing")
+    made = _add(
+        actions, "create", "add somebody who is approved, and print a password once",
+        "chainworkd user create --email ann@example.org --role ADMIN", "people.create",
+    )  # fmt: skip
+    made.add_argument(
+        "--role", choices=[Role.OPERATOR, Role.ADMIN], default=Role.OPERATOR, help="OPERATOR if not given"
+    )
+    _whose(made, secret=True)
+    made = _add(
+        actions, "set", "change somebody's role or status; it counts from their next request on",
+        "chainworkd user set --email ann@example.org --status DISABLED", "people.change",
+    )  # fmt: skip
+    made.add_argument("--role", choices=list(Role), help="what they may do")
+    made.add_argument("--status", choices=list(Status), help="whether they are let in")
+    _whose(made)
+    made = _add(
+        actions, "reset-password", "give somebody another password and end their sessions",
+        "chainworkd user reset-password --email ann@example.org", "people.reset_password",
+    )  # fmt: skip
+    _whose(made, secret=True)
+    made = _add(actions, "log", "show who changed what, the latest first", "chainworkd user log", "people.log")
+    made.add_argument("--limit", type=int, default=50, metavar="LINES", help="how many lines; 50 if not given")
+
+
+def _whose(made: argparse.ArgumentParser, *, secret: bool = False) -> None:
+    made.add_argument("--email", required=True, help="their address")
+    if secret:
+        made.add_argument(
+            "--password-stdin", action="store_true", help="read the password from standard input, not make one up"
+        )
 
 
 def _alarm_grammar(into: Any) -> None:
@@ -177,10 +234,10 @@ def _alarm_grammar(into: Any) -> None:
         epilog="example:\n  chainworkd alarm list", formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     actions = alarm.add_subparsers(dest="action", required=True, metavar="ACTION")
-    _add(actions, "list", "list alarms that nobody has cleared", "chainworkd alarm list", alarms.listed)
+    _add(actions, "list", "list alarms that nobody has cleared", "chainworkd alarm list", "alarms.listed")
     made = _add(
         actions, "clear", "clear a chain's alarms, so that what spends money goes on",
-        "chainworkd alarm clear --chain mainnet --by ann --because 'two public nodes agree'", alarms.clear,
+        "chainworkd alarm clear --chain mainnet --by ann --because 'two public nodes agree'", "alarms.clear",
     )  # fmt: skip
     made.add_argument("--chain", default="", help="which chain; the default or the only one, if not given")
     made.add_argument("--by", required=True, help="who says so")
@@ -194,10 +251,11 @@ def _guarded(arguments: argparse.Namespace) -> int:
             settings, url, sockets = family.read_order()
             _logging(settings, arguments.role)
             family.yield_to_others(arguments.role)
-            return _until_stopped(run.run_services(arguments.role, settings, url, sockets, family.ParentWatch()))
-        settings = settings_of.load(profile=demo.profile(arguments), config=arguments.config)
+            return _until_stopped(_child(arguments.role, settings, url, sockets))
+        profile = arguments.profile or LOCAL.get(arguments.command)
+        settings = settings_of.load(profile=profile, config=arguments.config)
         _logging(settings, getattr(arguments, "role", None) or arguments.command)
-        return _until_stopped(arguments.does(settings, arguments))
+        return _until_stopped(command(arguments.does)(settings, arguments))
     except ChainworkdError as error:
         log.error("%s", error)
         return exit_code(error)
@@ -238,14 +296,13 @@ def _until_stopped(work: Awaitable[int | None]) -> int:
             # The second Ctrl-C of an impatient person must not break off what is left of an orderly end.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
+    # Loaded by now (__main__.py): the collector never has to look at any of it again.
+    gc.freeze()
+    gc.enable()
     return uvloop.run(body())
 
 
-async def _run(settings: Settings, arguments: argparse.Namespace) -> int | None:
-    if arguments.role is None:
-        await run.run_all(settings)
-    elif arguments.role in NOT_YET:
-        raise BadConfig(f"run {arguments.role}: this version has no {arguments.role} service; do not enable its unit")
-    else:
-        await run.run_role(arguments.role, settings)
-    return None
+async def _child(role: ProcessRole, settings: Settings, url: str, sockets: Sockets) -> None:
+    from daemon.run import run_services  # noqa: PLC0415 - as `command`
+
+    await run_services(role, settings, url, sockets, family.ParentWatch())

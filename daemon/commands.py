@@ -2,28 +2,23 @@
 
 import argparse
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from accounts import tokens
+from accounts.audit import COMMAND_LINE, By
 from api.schemas import iso
-from core.errors import BadConfig, StoreUnavailable
+from core.errors import BadConfig
 from core.settings import Settings
 from core.store import migrate as migrations
 from core.store import reader
-from core.store.pool import Pool, open_pool
+from core.store.pool import Pool
 from core.store.reader import Reader
-from daemon.roles import readiness_of
-from daemon.run import existing_database
+from daemon.database import existing_database, open_database
+from daemon.readiness import readiness_of
 from daemon.schema import MIGRATIONS
-
-
-def say(line: str) -> None:
-    """Print a line of a command's answer."""
-    sys.stdout.write(line + "\n")
+from daemon.terminal import say
 
 
 async def migrate(settings: Settings, arguments: argparse.Namespace) -> int | None:
@@ -97,7 +92,7 @@ async def token_create(settings: Settings, arguments: argparse.Namespace) -> int
         raise BadConfig(f"--days: expected 1 to 36500, found {arguments.days}")
     expires = None if arguments.days is None else datetime.now(UTC) + timedelta(days=arguments.days)
     async with open_database(settings) as pool:
-        say(await tokens.issue(pool, arguments.label, expires))
+        say(await tokens.issue(pool, arguments.label, expires, by=By(COMMAND_LINE, datetime.now(UTC))))
     return None
 
 
@@ -106,8 +101,9 @@ async def token_list(settings: Settings, arguments: argparse.Namespace) -> int |
     async with open_database(settings) as pool:
         for token in await tokens.every(pool):
             state = "revoked" if token.revoked_at else _expiry(token.expires_at)
+            whose = token.label if token.user_id is None else f"user {token.user_id}"
             used = "never used" if token.last_used_at is None else f"last used {iso(token.last_used_at)}"
-            say(f"{token.prefix}  {iso(token.created_at)}  {state:<28}  {used:<32}  {token.label}")
+            say(f"{token.prefix}  {iso(token.created_at)}  {state:<28}  {used:<32}  {whose}")
     return None
 
 
@@ -120,20 +116,8 @@ def _expiry(at: datetime | None) -> str:
 async def token_revoke(settings: Settings, arguments: argparse.Namespace) -> int | None:
     """End a token."""
     async with open_database(settings) as pool:
-        if await tokens.revoke(pool, arguments.prefix):
+        if await tokens.revoke(pool, arguments.prefix, by=By(COMMAND_LINE, datetime.now(UTC))):
             say(f"revoked {arguments.prefix[: tokens.SHOWN_CHARACTERS]}")
             return None
     sys.stderr.write(f"no valid token starts with {arguments.prefix[: tokens.SHOWN_CHARACTERS]}\n")
     return 1
-
-
-@asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[Pool]:
-    """Open a small pool on a migrated database, the running embedded one included."""
-    async with existing_database(settings) as url:
-        try:
-            await migrations.require_migrated(url, MIGRATIONS)
-        except StoreUnavailable as error:
-            raise BadConfig(str(error)) from error
-        async with open_pool(url, size=2) as pool:
-            yield pool

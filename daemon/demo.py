@@ -18,7 +18,7 @@ from core.metrics import Metrics
 from core.service import Service, supervise
 from core.settings import BuilderSettings, Settings
 from core.store.pool import Pool, open_pool
-from daemon.roles import ROLES
+from daemon.processes import ROLES
 from daemon.run import House, run_all
 from devnet.feed import LocalFeed
 from devnet.town import Devnet
@@ -42,12 +42,6 @@ SQL_HEIGHT: Final = """
     join chain.head h on h.chain_id = c.chain_id and h.number = c.number and h.hash = c.hash
     where c.chain_id = $1 and h.seen_at >= $2
 """
-
-
-def profile(arguments: argparse.Namespace) -> str | None:
-    """Return the profile to load: demo and devnet have one of their own."""
-    asked: str | None = arguments.profile
-    return asked or (PROFILE if arguments.command in ("demo", "devnet") else None)
 
 
 async def run(settings: Settings, arguments: argparse.Namespace) -> int | None:
@@ -179,6 +173,7 @@ chainworkd demo: a local chain is being indexed and served. Ctrl-C stops it; sta
   status page      {api}/
   API              {api}/api/docs
   API token        {self._token}
+  people           {api}/api/auth/register: the first becomes ADMIN (docs/accounts.md)
   node (JSON-RPC)  {self._town.http_url}
   metrics          {metrics}
   readiness        {self._house.ops_url("api")}/readyz

@@ -19,7 +19,8 @@ from core.store import reader
 from core.store.export import TABLES, Snapshot, snapshot
 from core.store.sinks import FileSink, opener
 from core.types import BlockRange
-from daemon.commands import open_database, say
+from daemon.database import open_database
+from daemon.terminal import say
 from indexer.plan import holes
 
 DEFAULT_TABLES: Final = ("blocks", "transactions", "transfers")

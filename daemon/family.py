@@ -17,7 +17,7 @@ import msgspec
 
 from core.errors import BadConfig, Transient
 from core.settings import Settings
-from daemon.roles import Role, Sockets
+from daemon.processes import Role, Sockets
 
 log = logging.getLogger(__name__)
 

@@ -1,54 +1,28 @@
 """One process each: which services it runs, with which rights in the database, on which sockets."""
 
 import logging
-import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal
-
-from starlette.routing import BaseRoute
+from typing import Final
 
 from api.app import application
-from api.hub import FactHub
-from api.limits import Budget, RateLimiter
-from api.readiness import Readiness
-from api.routes.builder import Builder
-from api.routes.explorer import Explorer
 from api.routes.operations import probes, status_page
-from api.server import HttpServer, listen, url_of
+from api.server import HttpServer, allow_files, listen, url_of
 from core import systemd
 from core.errors import BadConfig
 from core.metrics import Metrics
 from core.service import Service
 from core.settings import Settings
-from core.store.pool import Pool, open_pool
+from core.store.pool import open_pool
 from core.store.space import GB, free_space
-from daemon.builder import builder_of
-from daemon.chains import Build, ChainServices, Disk, backfill_services, head_services, watch_vaults
+from daemon.chains import Build, ChainServices, Prepare
+from daemon.processes import Role, Sockets
+from daemon.readiness import ops_gate, readiness_of
 
 log = logging.getLogger(__name__)
 
-Role = Literal["indexer", "backfill", "api"]
-ROLES: Final[tuple[Role, ...]] = ("indexer", "backfill", "api")
-# systemd units and database roles exist for these; the services arrive with droids and payments.
-NOT_YET: Final = ("worker", "sender")
-LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
-
-
-@dataclass(frozen=True, slots=True)
-class Sockets:
-    """Bound sockets of one process: `ops` for probes, `api` for clients where it has any."""
-
-    ops: socket.socket
-    api: socket.socket | None = None
-
-    def close(self) -> None:
-        """Close both."""
-        for bound in (self.ops, self.api):
-            if bound is not None:
-                bound.close()
+OTHER_FILES: Final = 512  # beside clients: the database, nodes, the operators' port, libraries
 
 
 def bind(settings: Settings, role: Role) -> Sockets:
@@ -58,6 +32,7 @@ def bind(settings: Settings, role: Role) -> Sockets:
     probing = listen(ops.host, port, f"ops.{role}_port")
     if role != "api":
         return Sockets(probing)
+    allow_files(settings.api.max_connections + OTHER_FILES)
     try:
         return Sockets(probing, listen(settings.api.host, settings.api.port, "api.port"))
     except BadConfig:
@@ -82,24 +57,19 @@ def require_chains(settings: Settings) -> None:
 async def services_of(
     role: Role, settings: Settings, url: str, sockets: Sockets, metrics: Metrics
 ) -> AsyncIterator[Sequence[Service]]:
-    """Build the services of one process on a pool that may do what the role may; `metrics` is what it exports."""
+    """Build the services of one process on a pool that may do what the role may; `metrics` is what it exports.
+
+    What only one of the processes needs is loaded there: the API's faces take 0.3 s, eth_abi and apscheduler 0.1 s.
+    """
     if role == "api":
-        timeout = settings.database.statement_timeout_s
-        size = settings.database.api_connections
-        async with (
-            open_pool(url, role="chainworkd_api", size=size, statement_timeout_s=timeout) as pool,
-            builder_of(settings, metrics) as builder,
-        ):
-            yield [*_api(settings, pool, metrics, sockets, builder.groups), *builder.services]
+        from daemon.faces import api_services  # noqa: PLC0415 - see above
+
+        async with api_services(settings, url, sockets, metrics) as services:
+            yield services
         return
     async with open_pool(url, role="chainworkd_indexer", size=settings.database.indexer_connections) as pool:
-        prepare = watch_vaults if role == "indexer" else None
         require_chains(settings)
-        build: Build = head_services
-        if role == "backfill":
-            build = partial(
-                backfill_services, disk=Disk(await free_space(url), int(settings.database.min_free_gb * GB))
-            )
+        build, prepare = await _builders(role, settings, url)
         chains = [
             ChainServices(
                 name, chain, pool, metrics, build, prepare=prepare, on_start=systemd.ready, sticky=role == "indexer"
@@ -108,38 +78,16 @@ async def services_of(
         ]
         readiness = readiness_of(settings, pool)
         routes = [*probes(metrics, readiness), *status_page(pool, readiness)]
-        yield [HttpServer(application(routes, metrics), sockets.ops, name=f"ops.{role}"), *chains]
+        yield [HttpServer(application(routes, metrics, gate=ops_gate()), sockets.ops, name=f"ops.{role}"), *chains]
 
 
-def _api(
-    settings: Settings, pool: Pool, metrics: Metrics, sockets: Sockets, groups: Sequence[Builder]
-) -> Sequence[Service]:
-    readiness = readiness_of(settings, pool)
-    streams = metrics.for_streams()
-    hub = FactHub(pool, streams, max_streams=settings.api.max_streams)
-    symbols: Mapping[str, str] = {name: chain.native_symbol for name, chain in settings.chains.items()}
-    explorer = Explorer(
-        pool, readiness, default_chain=settings.explorer_chain, native_symbols=symbols,
-        public_url=settings.api.public_url, limiter=RateLimiter(Budget(settings.api.rate_limit)),
-        stream=(hub, streams),
-    )  # fmt: skip
-    public: list[BaseRoute] = [*groups, *explorer.routes()]
-    page = status_page(pool, readiness)
-    if settings.api.host in LOOPBACK:
-        # A newcomer opens the API's address first. Off loopback the page stays on the operators' port.
-        public = [*public, *page]
-    assert sockets.api is not None, "bind gives the api role its socket"
-    face = application(public, metrics, cors_origins=settings.api.cors_origins, groups=groups)
-    proxies = settings.api.trusted_proxies
-    return [
-        HttpServer(face, sockets.api, name="api", sockets=True, proxies=proxies),
-        HttpServer(application([*probes(metrics, readiness), *page], metrics), sockets.ops, name="ops.api"),
-        hub,
-        systemd.Announcer(),
-    ]
+async def _builders(role: Role, settings: Settings, url: str) -> tuple[Build, Prepare | None]:
+    """Return what builds the services of a chain, and what has to be done before."""
+    if role == "indexer":
+        from daemon import head  # noqa: PLC0415 - see services_of
 
+        return head.head_services, head.watch_vaults
+    from daemon import history  # noqa: PLC0415 - see services_of
 
-def readiness_of(settings: Settings, pool: Pool) -> Readiness:
-    """Return the judge of the configured chains."""
-    ops = settings.ops
-    return Readiness(pool, chains=settings.chains, ready_lag_s=ops.ready_lag_s, silence_s=ops.head_silence_s)
+    disk = history.Disk(await free_space(url), int(settings.database.min_free_gb * GB))
+    return partial(history.backfill_services, disk=disk), None

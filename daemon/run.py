@@ -1,28 +1,20 @@
 """`chainworkd run`: everything under one supervisor, or one role alone under systemd."""
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+import argparse
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
 
 from api.server import url_of
-from core.errors import BadConfig, ServiceEnded, StoreUnavailable
+from core.errors import BadConfig
 from core.metrics import Metrics
 from core.service import Service, supervise
 from core.settings import Settings
-from core.store.cluster import InUse
-from core.store.embedded import EmbeddedPostgres
 from core.store.migrate import migrate, require_migrated
+from daemon.database import database
 from daemon.family import Child
-from daemon.roles import ROLES, Role, Sockets, announce, bind, require_chains, services_of
+from daemon.processes import NOT_YET, ROLES, Role, Sockets
+from daemon.roles import announce, bind, require_chains, services_of
 from daemon.schema import MIGRATIONS
-
-log = logging.getLogger(__name__)
-
-START_S: Final = 60.0  # how long a command waits for a daemon that is starting the database
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +38,17 @@ class House:
 
 
 Extra = Callable[[House], Awaitable[Sequence[Service]]]
+
+
+async def run(settings: Settings, arguments: argparse.Namespace) -> int | None:
+    """Run everything, or one role."""
+    if arguments.role is None:
+        await run_all(settings)
+    elif arguments.role in NOT_YET:
+        raise BadConfig(f"run {arguments.role}: this version has no {arguments.role} service; do not enable its unit")
+    else:
+        await run_role(arguments.role, settings)
+    return None
 
 
 async def run_all(settings: Settings, extra: Extra | None = None) -> None:
@@ -93,61 +96,3 @@ async def run_services(role: Role, settings: Settings, url: str, sockets: Socket
     metrics = Metrics()
     async with services_of(role, settings, url, sockets, metrics) as services:
         await supervise([*services, *more], metrics)
-
-
-@asynccontextmanager
-async def database(settings: Settings) -> AsyncIterator[str]:
-    """Yield the URL of the configured database, or of an embedded one that runs as long as this context."""
-    if settings.database.url:
-        yield settings.database.url
-        return
-    started = asyncio.get_running_loop().time()
-    async with EmbeddedPostgres(embedded_folder(settings)) as server:
-        ms = round((asyncio.get_running_loop().time() - started) * 1000)
-        log.info("database is up", extra={"embedded": str(embedded_folder(settings)), "pid": server.pid, "ms": ms})
-        async with asyncio.TaskGroup() as group:
-            watch = group.create_task(_watched(server), name="database")
-            yield server.url()
-            watch.cancel()
-
-
-@asynccontextmanager
-async def existing_database(settings: Settings, *, start: bool = False) -> AsyncIterator[str]:
-    """Yield the URL of the configured database or of the embedded one, which another process may be running.
-
-    An embedded server that nobody runs is started for the while; one that does not exist yet is only made if `start`.
-    """
-    folder = embedded_folder(settings)
-    if not settings.database.url and not start and not folder.is_dir():
-        raise BadConfig(f"no database: database.url is not set, and there is none in {folder} yet (`chainworkd run`)")
-    async with AsyncExitStack() as stack:
-        yield await _theirs_or_ours(settings, folder, stack)
-
-
-async def _theirs_or_ours(settings: Settings, folder: Path, stack: AsyncExitStack) -> str:
-    """Return the URL of the server that runs, or start one on `stack`; wait for one that is just being started."""
-    clock = asyncio.get_running_loop().time
-    until = clock() + START_S
-    while True:
-        running = None if settings.database.url else await EmbeddedPostgres(folder).running_url()
-        if running is not None:
-            return running
-        try:
-            return await stack.enter_async_context(database(settings))
-        except InUse:
-            if clock() > until:
-                raise
-            await asyncio.sleep(0.2)
-
-
-async def _watched(server: EmbeddedPostgres) -> None:
-    """End everything when the embedded server ends by itself: whoever starts us starts it too."""
-    try:
-        await server.watch()
-    except StoreUnavailable as error:
-        raise ServiceEnded(str(error)) from error
-
-
-def embedded_folder(settings: Settings) -> Path:
-    """Return the embedded server's folder."""
-    return settings.data_path / "postgres"

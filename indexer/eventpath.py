@@ -1,25 +1,28 @@
-"""The hot path of events mode: headers and logs to rows, as indexer/hotpath.py does it for whole blocks. Pure.
+"""The hot path of events mode: headers and logs to rows, as indexer/hotpath.py does it for whole blocks.
 
 Answers are of eth_getBlockByNumber without transactions, and of eth_getLogs over the same blocks for the watched
 contracts. A log must lie in one of these blocks, at the transaction that it names, in ascending order.
 """
 
 from collections.abc import Sequence
-from itertools import groupby
-from operator import attrgetter
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+import numpy as np
+from msgspec import Meta
 
-from core.hex import from_quantity
 from core.rpc import wire
 from core.store import copy
-from core.store.bulk import Piece
+from core.store.bulk import Piece, Unusual
 from core.types import Block
-from indexer.decode.tables import EventTransactionTable
-from indexer.hotpath import N32, Hash, HotPath, Log, Unusual
+from indexer.compiled import answers, blocks, emit, events
+from indexer.compiled.scan import Bytes, Ints
+from indexer.logpath import Letters, LogPath, Logs
 
-MAX_INDEX: Final = 2**31 - 1
+# In the order of compiled/events.py and compiled/blocks.py; what has no name has no rows here.
+TABLES: Final = ("event_transaction", "", "", "token_transfer", "log")
+
+Hash = Annotated[str, Meta(min_length=answers.HASH, max_length=answers.HASH)]
 
 
 class _Header(wire.WireBlock, rename="camel", gc=False):
@@ -27,10 +30,9 @@ class _Header(wire.WireBlock, rename="camel", gc=False):
 
 
 _headers = msgspec.json.Decoder(_Header)
-_logs = msgspec.json.Decoder(list[Log])
 
 
-class EventPath(HotPath):
+class EventPath(LogPath):
     """Encodes the headers of blocks and the events of some contracts."""
 
     def encode(self, raw_blocks: Sequence[bytes], raw_rest: Sequence[bytes]) -> Piece:
@@ -38,47 +40,68 @@ class EventPath(HotPath):
 
         Raises Unusual, and BadAnswer for a header that breaks the format.
         """
-        self._begin()
-        self._events = self._table(EventTransactionTable.columns)
         try:
-            headers = [_headers.decode(raw) for raw in raw_blocks]
-            logs = [log for raw in raw_rest for log in _logs.decode(raw)]
+            found = [_headers.decode(raw) for raw in raw_blocks]
         except wire.UNREADABLE as error:
             raise Unusual(str(error)) from None
-        by_block = {number: list(found) for number, found in groupby(logs, key=attrgetter("block_number"))}
-        if sum(map(len, by_block.values())) != len(logs):
-            raise Unusual("logs of one block are not side by side")
-        for header in headers:
-            self._add_block(header, by_block.pop(header.number, []))
-        if by_block:
-            raise Unusual(f"logs of blocks that were not asked for: {', '.join(map(str, by_block))}")
-        return self._piece(event_transaction=self._events)
+        with self._alone:
+            try:
+                return self._rows(found, self._logs(raw_rest))
+            except ValueError as error:
+                self._forget()
+                raise Unusual(f"blocks from {found[0].number}: {error}") from None
 
-    def _add_block(self, found: _Header, logs: Sequence[Log]) -> None:
-        header = wire.header_only(found)
-        self._start(header)
-        self._block_rows.append(copy.header_row(self._chain, header, len(found.transactions), stored=0))
-        last_tx = last_log = -1
-        for tx_index, of_tx in groupby(logs, key=attrgetter("transaction_index")):
-            index = from_quantity(tx_index, MAX_INDEX)
-            mine = list(of_tx)
-            self._check(header, found, index, mine)
-            numbers = [from_quantity(log.log_index, MAX_INDEX) for log in mine]
-            if index <= last_tx or [last_log, *numbers] != sorted({last_log, *numbers}):
-                raise Unusual(f"block {header.ref}: logs are not in order")
-            last_tx, last_log = index, numbers[-1]
-            self._reach(max(index, last_log) + 1)
-            self._events.rows.append(
-                f"{self._events.prefix}{self._at}{self._fields[index]}{N32}{found.transactions[index][2:]}"
-            )
-            roles: dict[str, int] = {}  # nobody asks for addresses here
-            for number, log in zip(numbers, mine, strict=True):
-                self._add_log(number, index, found.transactions[index], log, roles)
+    def _rows(self, found: Sequence[_Header], logs: Logs) -> Piece:
+        headers = [wire.header_only(each) for each in found]
+        tx_hashes, firsts = _tx_hashes(found)
+        self._check(found, logs, tx_hashes, firsts)
+        self._sort(logs)
+        rare = self._rare(logs, headers)
+        moves = logs.count + len(rare.known) + 1
+        sizes = (
+            moves * events.EVENT_ROW, 0, 0, moves * emit.TRANSFER_ROW, moves * emit.LOG_ROW_BYTES + len(logs.text),
+        )  # fmt: skip
+        out = self._output(TABLES, sizes)
+        numbers = np.array([header.number for header in headers], np.int64)
+        out.rows.ends[events.EVENT_TABLE] = events.put_event_txs(
+            out.rows, self._chain, numbers, logs.places, logs.count, tx_hashes, firsts
+        )
+        known = logs.with_known(rare)
+        for number, first, end in _by_block(numbers, logs):
+            blocks.put_logs(out.rows, self._chain, number, known, first, end)
+        stored = np.ones(logs.count, bool)
+        return Piece(
+            headers=headers, copies=out.copies, counts=out.counts,
+            records={
+                "block": [_row(self._chain, header) for header in headers],
+                **{each.table: rare.of_table(each.table, stored) for each in self._per_log},
+            },
+            tokens=self._tokens(logs, rare, stored), upgraded=rare.upgrades(stored),
+        )  # fmt: skip
 
-    def _check(self, header: Block, found: _Header, index: int, logs: Sequence[Log]) -> None:
-        if index >= len(found.transactions) or found.transactions[index][:2] != "0x":
-            raise Unusual(f"block {header.ref}: logs of transaction {index}, it has {len(found.transactions)}")
-        tx_hash = found.transactions[index]
-        for log in logs:
-            if log.removed or log.block_hash != found.hash or log.transaction_hash != tx_hash:
-                raise Unusual(f"block {header.ref}: log {log.log_index} is out of place")
+    def _check(self, found: Sequence[_Header], logs: Logs, tx_hashes: Bytes, firsts: Ints) -> None:
+        letters = Letters.of(found)
+        logs.count = events.scan_lists(logs.buf, logs.spans, self._log_follows)
+        events.check_events(
+            logs.buf, logs.spans, logs.count, letters.hashes, letters.numbers, letters.number_starts, tx_hashes, firsts,
+            logs.places,
+        )  # fmt: skip
+
+
+def _row(chain_id: int, header: Block) -> copy.Row:
+    return copy.header_row(chain_id, header, header.tx_total or 0, stored=0)
+
+
+def _tx_hashes(found: Sequence[_Header]) -> tuple[Bytes, Ints]:
+    """Return the letters of the hashes of all transactions, and where each block's begin."""
+    text = "".join(each for header in found for each in header.transactions).encode()
+    firsts = np.cumsum([0, *(len(header.transactions) for header in found)], dtype=np.int32)
+    if len(text) != answers.HASH * int(firsts[-1]):
+        raise ValueError("the hash of a transaction is not hex data")
+    return np.frombuffer(text, np.uint8), firsts
+
+
+def _by_block(numbers: "np.ndarray[tuple[int], np.dtype[np.int64]]", logs: Logs) -> list[tuple[int, int, int]]:
+    """Return the number of each block, and which logs are its own."""
+    firsts = np.searchsorted(logs.places[: logs.count, 0], np.arange(len(numbers) + 1)).tolist()
+    return list(zip(numbers.tolist(), firsts, firsts[1:], strict=False))

@@ -1,15 +1,16 @@
 """History in bulk: fetch, encode and store overlap, bounded by bytes, in one event loop.
 
-Three stages with a queue between each: requests in flight, one encoder (the hot path holds the interpreter, so a second
-one would gain nothing), and a few writers with a connection each. What is held at once, from a request's expected
-answer to the last row of its chunk, is counted in bytes: `budget` bounds memory whatever the length of the range and
-the size of its blocks. Only blocks that a reorg cannot reach come this way: chunks are stored in any order.
+Three stages with a queue between each: requests in flight, one encoder in a thread of its own (it runs compiled code
+that leaves the interpreter to the other stages), and a few writers with a connection each. What is held at once, from a
+request's expected answer to the last row of its chunk, is counted in bytes: `budget` bounds memory whatever the length
+of the range and the size of its blocks. Only blocks that a reorg cannot reach come this way: chunks are stored in any
+order.
 """
 
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
@@ -17,11 +18,10 @@ from typing import Final, Literal, Protocol
 from core.chain import ChainSource
 from core.clock import Clock, SystemClock
 from core.errors import BadAnswer, RpcRefused, SeamBroken
-from core.store.bulk import Chunk, Piece, RowsRefused
+from core.store.bulk import Chunk, Piece, RowsRefused, Unusual
 from core.store.lease import Lease
 from core.store.port import BulkStore
 from core.types import Block, BlockRange
-from indexer.hotpath import Unusual
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,10 @@ FEWEST, MOST = 4, 64  # requests in flight
 INFLATED: Final = 2.0  # a request that takes this much longer than the quickest waits in a queue, not on the wire
 
 Limit = Literal["node", "decode", "database"]
+# How the encoder is called without holding up the event loop.
+Offload = Callable[
+    [Callable[[Sequence[bytes], Sequence[bytes]], Piece], Sequence[bytes], Sequence[bytes]], Awaitable[Piece]
+]
 
 
 class Answers(Protocol):
@@ -47,7 +51,7 @@ class Encoder(Protocol):
     """What turns answers into rows."""
 
     def encode(self, raw_blocks: Sequence[bytes], raw_rest: Sequence[bytes]) -> Piece:
-        """Return the rows of consecutive blocks. Raises Unusual, BadAnswer."""
+        """Return the rows of consecutive blocks. Raises Unusual, BadAnswer. It is called in any thread."""
         ...
 
 
@@ -105,8 +109,10 @@ class Pipeline:
         chunk_blocks: int = 50,
         part_blocks: int = 20,
         writers: int = 3,
-        budget: int = 160 * MB,
+        budget: int = 96 * MB,
         clock: Clock | None = None,
+        offload: Offload = asyncio.to_thread,
+        prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._answers = answers
         self._source = source
@@ -117,6 +123,8 @@ class Pipeline:
         self._writers = writers
         self._budget = budget
         self._clock = clock or SystemClock()
+        self._offload = offload
+        self._prepare = prepare
         self._block_bytes = FIRST_GUESS
         self.progress = Progress()
 
@@ -166,6 +174,7 @@ class _Run:
         self._tips: dict[int, bytes] = {}  # block number -> its hash, of the last block of a chunk
         self._quickest = math.inf
         self._skipped: list[Exception] = []
+        self._prepared = asyncio.Event()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -175,6 +184,8 @@ class _Run:
             async with asyncio.TaskGroup() as fetching, aclosing(self._chunks) as chunks:
                 async for chunk in chunks:
                     await self._feed(chunk, fetching)
+                    # One chunk is enough to begin with; more would hold up what is prepared.
+                    await self._prepared.wait()
             self._arrived.put_nowait(None)
         if self._skipped:
             raise self._skipped[0]
@@ -232,6 +243,9 @@ class _Run:
 
     async def _encode(self) -> None:
         of, progress = self._of, self._of.progress
+        if of._prepare is not None:
+            await of._prepare()
+        self._prepared.set()
         while True:
             waiting = of._clock.monotonic()
             item = await self._arrived.get()
@@ -244,17 +258,15 @@ class _Run:
             work, index, blocks, receipts = item
             work.arrived += 1
             if work.failed is None:
-                self._encode_part(work, index, blocks, receipts)
+                await self._encode_part(work, index, blocks, receipts)
                 await self._hold(work, index, sum(map(len, blocks)) + sum(map(len, receipts)))
             if work.arrived == len(work.parts):
                 self._encoded.put_nowait(work)
             progress.encoding_s += of._clock.monotonic() - started
-            # Writers and requests in flight are served in between.
-            await asyncio.sleep(0)
 
-    def _encode_part(self, work: _Work, index: int, blocks: Sequence[bytes], receipts: Sequence[bytes]) -> None:
+    async def _encode_part(self, work: _Work, index: int, blocks: Sequence[bytes], receipts: Sequence[bytes]) -> None:
         try:
-            work.pieces[index] = self._of._hot.encode(blocks, receipts)
+            work.pieces[index] = await self._of._offload(self._of._hot.encode, blocks, receipts)
         except (Unusual, BadAnswer) as error:
             work.failed = error
 

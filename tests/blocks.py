@@ -24,7 +24,7 @@ TX_EXTRA = (
     None, None, '{"accessList":[]}', '{"accessList":null}',
     '{"accessList":[{"address":"0x00","storageKeys":["0x01"]}],"maxFeePerBlobGas":"0x1","blobVersionedHashes":["0x02"]}',
     '{"authorizationList":[{"chainId":"0x1"}]}', '{"sourceHash":"0x03","mint":"0x0","isSystemTx":false}',
-    '{"requestId":"0x04","refundTo":"\\u00e9\\u0000 \\ud83d\\ude00","effectiveGasPrice":"0x5"}',
+    '{"requestId":"0x04","refundTo":"0x /[{","effectiveGasPrice":"0x5"}',
 )  # fmt: skip
 RECEIPT_EXTRA = (
     None, None, '{"blobGasUsed":"0x20000","blobGasPrice":"0x1"}', '{"l1Fee":"0x1","l1FeeScalar":"0.684"}',

@@ -5,16 +5,15 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 
+from api.callers import address_of, caller_key
 from api.errors import TooManyRequests
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-V6_PREFIX: Final = 64  # one customer has at least so many addresses (RFC 6177): a limit on one would be none
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +94,7 @@ class Quota:
 
 def _key_of(host: str, whitelist: Sequence[Network]) -> str | None:
     """Return what an address is counted by; None if it is whitelisted."""
-    try:
-        found = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-        found = found.ipv4_mapped
-    if any(found in network for network in whitelist):
+    found = address_of(host)
+    if found is not None and any(found in network for network in whitelist):
         return None
-    if isinstance(found, ipaddress.IPv6Address):
-        return str(ipaddress.IPv6Network((found, V6_PREFIX), strict=False))
-    return str(found)
+    return caller_key(host)

@@ -8,11 +8,13 @@ from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match
-from starlette.types import Receive, Scope, Send
+from starlette.routing import Match
+from starlette.types import Receive, Send
+from starlette.types import Scope as Connection
 from typing_extensions import override
 
-from api.app import MAX_BODY_BYTES, TEMPLATE
+from api.access import SOCKET, Scope, ScopedGroup
+from api.app import TEMPLATE
 from api.builder import delegated, openapi
 from api.builder.answers import encode, exchange_health, service_health
 from api.builder.desk import ACTIONS, Desk, parsed, trader_of
@@ -20,7 +22,7 @@ from api.builder.exchange import ExchangeSocket
 from api.builder.market import MarketSocket
 from api.builder.quota import Quota
 from api.builder.refusals import JSON, REQUEST_ID, rendered
-from api.errors import ApiError, BadRequest, NotFound, Refused, SwitchedOff, Unavailable, UpgradeRequired
+from api.errors import ApiError, BadRequest, SwitchedOff, Unavailable, UpgradeRequired
 from core.errors import Transient
 
 PREFIXES: Final = ("/v1/exchange/", "/v1/auth/", "/v1/agent/", "/v1/market/", "/v1/balance/", "/openapi")
@@ -53,7 +55,7 @@ Answer = Callable[["Asked"], Awaitable[Response]]
 class Asked:
     """One HTTP request: its headers and query, each looked at once."""
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
+    def __init__(self, scope: Connection, receive: Receive) -> None:
         self.path: str = scope["path"]
         self._scope = scope
         self._receive = receive
@@ -86,21 +88,19 @@ class Asked:
         return text == "true"
 
     async def body(self) -> bytes:
-        """Return the whole body, which is bounded. Raises BadRequest, or 413."""
+        """Return the whole body, which is bounded. Raises BadRequest, TooLarge, TooSlow."""
         message = await self._receive()
         body: bytes = message.get("body", b"")
         while message.get("more_body"):
             message = await self._receive()
             body += message.get("body", b"")
-            if len(body) > MAX_BODY_BYTES:
-                raise Refused(413, f"body: at most {MAX_BODY_BYTES} bytes")
         kind = (self.header(b"content-type") or "").partition(";")[0].strip().lower()
         if body and kind not in READ_AS_JSON:  # clients name some type for a body that is empty, too
             raise BadRequest(f"content-type: expected application/json or text/plain, found {kind[:60]!r}")
         return body
 
 
-class Builder(BaseRoute):
+class Builder(ScopedGroup):
     """The group: one route of the application, which owns its paths, their errors included."""
 
     def __init__(self, desk: Desk, quota: Quota, exchange: ExchangeSocket, market: MarketSocket) -> None:
@@ -122,18 +122,24 @@ class Builder(BaseRoute):
         for method, paths in DELEGATED.items():
             for path in paths:
                 self._answers.setdefault(path, {})[method] = self._delegated
+        places = [(method, path) for path, methods in self._answers.items() for method in methods]
+        self._scopes = dict.fromkeys([*places, *((SOCKET, path) for path in self._sockets)], Scope.BUILDER)
+
+    @override
+    def scopes(self) -> Mapping[tuple[str, str], Scope]:
+        return self._scopes
 
     def owns(self, path: str) -> bool:
         """Whether an answer under `path` is the builder's."""
         return path in PATHS or path.startswith(PREFIXES)
 
-    def refusal(self, scope: Scope, error: ApiError) -> Response:
+    def refusal(self, scope: Connection, error: ApiError) -> Response:
         """Render an error in the builder's envelope."""
         _identify(scope)
         return rendered(scope, error)
 
     @override
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+    def matches(self, scope: Connection) -> tuple[Match, Connection]:
         mine = scope["type"] in ("http", "websocket") and self.owns(scope["path"])
         return (Match.FULL if mine else Match.NONE), {}
 
@@ -142,21 +148,25 @@ class Builder(BaseRoute):
         raise NotImplementedError("paths of this group are fixed and not looked up by name")
 
     @override
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def handle(self, scope: Connection, receive: Receive, send: Send) -> None:
         _identify(scope)
         response = await self._answered(scope, receive, send)
         if response is not None:
             await response(scope, receive, send)
 
-    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
+    async def _answered(self, scope: Connection, receive: Receive, send: Send) -> Response | None:
         """Return the answer; None once a WebSocket has ended."""
         limits: Mapping[str, str] = {}
         try:
             client = scope.get("client")
             left = await self._quota.spend_of(client[0] if client else "unknown")
             limits = {} if left is None else left.headers()
+            if scope["path"] in self._answers:
+                scope[TEMPLATE] = scope["path"]
+            await self.admitted(scope, receive)
             if scope["type"] == "websocket":
-                return await self._socket(scope, receive, send)
+                await self._sockets[scope["path"]](scope, receive, send)
+                return None
             response = await self._dispatch(scope, receive)
             response.headers["x-request-id"] = scope[REQUEST_ID]
         except ApiError as error:
@@ -167,24 +177,10 @@ class Builder(BaseRoute):
             response.headers.update(limits)
         return response
 
-    async def _dispatch(self, scope: Scope, receive: Receive) -> Response:
-        path, method = scope["path"], scope["method"]
-        methods = self._answers.get(path)
-        if methods is None:
-            raise NotFound(f"no such path: {path[:200]}")
-        scope[TEMPLATE] = path
-        answer = methods.get("GET" if method == "HEAD" else method)
-        if answer is None:
-            allowed = ", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else [])}))
-            raise Refused(405, f"{method[:20]} is not allowed here, {allowed} is", {"allow": allowed})
+    async def _dispatch(self, scope: Connection, receive: Receive) -> Response:
+        method = scope["method"]
+        answer = self._answers[scope["path"]]["GET" if method == "HEAD" else method]
         return await answer(Asked(scope, receive))
-
-    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
-        serve = self._sockets.get(scope["path"])
-        if serve is None:
-            raise NotFound(f"no such WebSocket: {scope['path'][:200]}")
-        await serve(scope, receive, send)
-        return None
 
     async def _exchange(self, asked: Asked) -> Response:
         trader, simulate = asked.trader, asked.simulate
@@ -210,7 +206,7 @@ class Builder(BaseRoute):
         raise SwitchedOff(delegated.DELEGATED_OFF)
 
 
-def _identify(scope: Scope) -> None:
+def _identify(scope: Connection) -> None:
     """Give the request its id: the client's own if it is fit to be echoed, else a new one."""
     if REQUEST_ID not in scope:
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")

@@ -1,24 +1,18 @@
 """The explorer: V1 of the trading app's API (docs/api.md). Bearer `hc_live_…`, envelope {"error", "code"}."""
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import HTMLResponse, Response
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.responses import Response
+from starlette.routing import Route
 
-from accounts import tokens
-from api import deposits, listings, openapi, params, reorgs, schemas
+from api import deposits, listings, params, reorgs, schemas
+from api.access import Scope, route
 from api.addresses import checksum
-from api.errors import BadRequest, NotFound, Unauthorized, Unavailable
-from api.hub import FactHub
-from api.limits import RateLimiter
+from api.errors import BadRequest, NotFound, Unavailable
 from api.readiness import Readiness
-from api.routes.operations import PAGE_POLICY
-from api.stream import Stream
-from core.metrics import StreamMetrics
 from core.store import reader
 from core.store.deposits import Deposits
 from core.store.pool import Pool
@@ -26,7 +20,6 @@ from core.store.reader import Reader
 from core.store.reorgs import Reorgs, StoredReorg
 
 PREFIX: Final = "/api/v1"
-STREAM_PATHS: Final = ("/stream", f"{PREFIX}/stream")
 
 
 class Explorer:
@@ -40,21 +33,16 @@ class Explorer:
         default_chain: str,
         native_symbols: Mapping[str, str],
         public_url: str,
-        limiter: RateLimiter,
-        stream: tuple[FactHub, StreamMetrics],
     ) -> None:
         self._pool = pool
         self._readiness = readiness
         self._default_chain = default_chain
         self._symbols = native_symbols
         self._public_url = public_url.rstrip("/")
-        self._limiter = limiter
-        self._stream = Stream(*stream, self._named)
         self._chains: dict[str, int] = {}
 
-    def routes(self) -> list[BaseRoute]:
-        """Return the group's routes, its description and the page that shows it."""
-        described = self.described()
+    def routes(self) -> list[Route]:
+        """Return the group's routes."""
         endpoints = {
             "/health": self.health,
             "/blocks/{block_number}": self.block,
@@ -69,14 +57,7 @@ class Explorer:
             "/reorgs/{id}/blocks": self.orphaned_blocks,
             "/reorgs/{id}/transactions": self.orphaned_transactions,
         }
-        return [
-            *(Route(PREFIX + path, endpoint) for path, endpoint in endpoints.items()),
-            *(Route(path, self._stream, methods=["GET"]) for path in STREAM_PATHS),
-            *(WebSocketRoute(path, self._stream) for path in STREAM_PATHS),
-            *_description(
-                openapi.document({PREFIX + path: described[path] for path in endpoints}, stream=STREAM_PATHS[0])
-            ),
-        ]
+        return [route(PREFIX + path, endpoint, scope=Scope.API_KEY) for path, endpoint in endpoints.items()]
 
     @staticmethod
     def described() -> dict[str, tuple[str, type[msgspec.Struct], Sequence[str]]]:
@@ -199,23 +180,14 @@ class Explorer:
         return symbol, Reader(self._pool, chain_id)
 
     async def _admitted(self, request: Request, *known: str) -> tuple[str, int]:
-        """Check as `_named`; return native symbol and id of the chain that is asked for."""
-        name, chain_id = await self._named(request, known)
+        """Check as `named`; return native symbol and id of the chain that is asked for."""
+        name, chain_id = await self.named(request, known)
         return self._symbols.get(name, "ETH"), chain_id
 
-    async def _named(self, request: HTTPConnection, known: Sequence[str]) -> tuple[str, int]:
-        """Check key and parameter names; return name and id of the chain that is asked for."""
-        token = await self._authenticate(request)
-        await self._limiter.spend(token.prefix)
+    async def named(self, request: HTTPConnection, known: Sequence[str]) -> tuple[str, int]:
+        """Return name and id of the chain that is asked for. Raises BadRequest, also for parameters not in `known`."""
         params.refuse_unknown(request, frozenset({"chain", *known}))
         return await self._chain(request.query_params.get("chain"))
-
-    async def _authenticate(self, request: HTTPConnection) -> tokens.ApiToken:
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        token = await tokens.authenticate(self._pool, key.strip()) if scheme.lower() == "bearer" else None
-        if token is None:
-            raise Unauthorized("authorization: expected Bearer with a valid API token")
-        return token
 
     async def _chain(self, asked: str | None) -> tuple[str, int]:
         name = asked if asked is not None else self._default_chain
@@ -228,21 +200,6 @@ class Explorer:
         if name not in self._chains:
             raise BadRequest(f"chain: expected one of {', '.join(self._chains)}, found {name[:40]!r}")
         return name, self._chains[name]
-
-
-def _description(document: dict[str, Any]) -> list[Route]:
-    body = msgspec.json.encode(document)
-    page = resources.files("api").joinpath("docs.html").read_text()
-
-    async def described(_: Request) -> Response:
-        """The API's description."""
-        return Response(body, media_type="application/json")
-
-    async def shown(_: Request) -> Response:
-        """The same for people."""
-        return HTMLResponse(page, headers={"content-security-policy": PAGE_POLICY})
-
-    return [Route("/api/openapi.json", described), Route("/api/docs", shown)]
 
 
 def _answer(body: msgspec.Struct) -> Response:

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from api.access import Scope, route
 from api.readiness import Readiness
 from api.schemas import iso
 from core.hex import to_hex
@@ -51,7 +52,11 @@ def probes(metrics: Metrics, readiness: Readiness) -> list[Route]:
         """Metrics in Prometheus' text format."""
         return Response(metrics.render(), media_type=METRICS_TYPE)
 
-    return [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", exposition)]
+    return [
+        route("/livez", livez, scope=Scope.OPERATIONS),
+        route("/readyz", readyz, scope=Scope.OPERATIONS),
+        route("/metrics", exposition, scope=Scope.OPERATIONS),
+    ]
 
 
 def status_page(pool: Pool, readiness: Readiness) -> list[Route]:
@@ -68,7 +73,10 @@ def status_page(pool: Pool, readiness: Readiness) -> list[Route]:
         shown = [await _chain_status(pool, readiness, name, chain_id) for name, chain_id in chains.items()]
         return JSONResponse({"chains": shown})
 
-    return [Route("/", status), Route("/status.json", status_json)]
+    return [
+        route("/", status, scope=Scope.OPERATIONS),
+        route("/status.json", status_json, scope=Scope.OPERATIONS),
+    ]
 
 
 async def _chain_status(pool: Pool, readiness: Readiness, name: str, chain_id: int) -> dict[str, Any]:

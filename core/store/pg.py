@@ -351,7 +351,7 @@ class PgStore:
                 await conn.copy_records_to_table(table, schema_name="chain", columns=columns, records=records)
             if count := sum(piece.counts.get(table, 0) for piece in chunk.pieces):
                 done = await conn.copy_to_table(
-                    table, schema_name="chain", columns=columns, format="binary", source=_each(chunk.stream(table))
+                    table, schema_name="chain", columns=columns, format="binary", source=_whole(chunk.binary(table))
                 )
                 # What ends too early is not always an error to COPY.
                 if done != f"COPY {count}":
@@ -463,7 +463,6 @@ def _check_child(first: Block, after: BlockRef | None) -> None:
         raise SeamBroken(f"block {first.ref} is not the child of cursor {after}")
 
 
-async def _each(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
-    """Turn what is there already into what asyncpg reads."""
-    for piece in pieces:
-        yield piece
+async def _whole(data: bytes) -> AsyncIterator[bytes]:
+    """Turn what is there already into what asyncpg reads; plain bytes it takes for the name of a file."""
+    yield data

@@ -1,7 +1,9 @@
 """Connections to PostgreSQL, and the translation of its errors into our verdicts."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
@@ -20,6 +22,8 @@ else:
 
 CONNECT_TIMEOUT_S: Final = 10.0
 COMMAND_TIMEOUT_S: Final = 60.0
+
+CHAIN_SCHEMA: Final = "chain"  # of the blocks and what is read from them (core/store/migrations)
 
 # SQLSTATE classes and codes (PostgreSQL manual, appendix A) that pass by themselves.
 _PASSING: Final = ("08", "40", "53", "55", "57", "58", "25P03")
@@ -50,6 +54,8 @@ async def open_pool(
             pool = await asyncpg.create_pool(
                 url, min_size=1, max_size=size, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S,
                 server_settings=settings,
+                # Over TCP the server's processes are not this machine's.
+                init=_pass_niceness_on if dsn.local else None,
             )  # fmt: skip
         except (ValueError, asyncpg.InterfaceError, asyncpg.ClientConfigurationError) as error:
             raise BadConfig(f"database.url: {dsn}: {dsn.clean(str(error))}") from None
@@ -59,17 +65,41 @@ async def open_pool(
         pool.terminate()
 
 
+async def _pass_niceness_on(connection: Connection) -> None:
+    """Let the server's process of a session yield to others as we do, if we may say so.
+
+    A backfill that steps back behind the head would otherwise come before it again in the database.
+    """
+    niceness = os.getpriority(os.PRIO_PROCESS, 0)
+    if niceness > 0:
+        _lower(connection.get_server_pid(), niceness)
+
+
+def _lower(server: int, niceness: int) -> None:
+    # A server in a container has other numbers: ours of that number may be anything.
+    with suppress(OSError):  # gone, or another user's
+        if Path(f"/proc/{server}/comm").read_text().startswith("postgres"):
+            os.setpriority(os.PRIO_PROCESS, server, niceness)
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Translate driver errors: what may pass becomes StoreUnavailable, what a person must mend BadConfig."""
     try:
         yield
     except (asyncpg.ExclusionViolationError, asyncpg.UniqueViolationError) as error:
-        raise CursorMoved(f"another writer stored these blocks first: {error}") from error
+        raise _taken(error) from error
     except asyncpg.PostgresError as error:
         raise _verdict(error) from error
     except (asyncpg.InterfaceError, OSError, TimeoutError) as error:
         raise StoreUnavailable(f"database: {type(error).__name__}: {error}") from error
+
+
+def _taken(error: asyncpg.PostgresError) -> Exception:
+    """Say who was there first: of blocks another writer, of anything else whoever wrote such a row."""
+    if getattr(error, "schema_name", None) == CHAIN_SCHEMA:
+        return CursorMoved(f"another writer stored these blocks first: {error}")
+    return StoreUnavailable(f"database: somebody else stored such a row first: {error}")
 
 
 def _verdict(error: asyncpg.PostgresError) -> Exception:

@@ -79,12 +79,77 @@ CREATE TABLE accounts.api_token (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     expires_at timestamp with time zone,
     revoked_at timestamp with time zone,
-    last_used_at timestamp with time zone
+    last_used_at timestamp with time zone,
+    user_id text
 );
 
 COMMENT ON TABLE accounts.api_token IS 'SHA-256 of keys of 160 random bits; the key itself is shown once and never kept.';
 
 COMMENT ON COLUMN accounts.api_token.prefix IS 'First 16 characters of the key, which name it in lists.';
+
+COMMENT ON COLUMN accounts.api_token.user_id IS 'Whose token it is; none for those of the command line.';
+
+CREATE TABLE accounts.audit (
+    audit_id uuid NOT NULL,
+    at timestamp with time zone NOT NULL,
+    actor text NOT NULL,
+    action text NOT NULL,
+    subject text NOT NULL,
+    detail jsonb NOT NULL
+);
+
+COMMENT ON TABLE accounts.audit IS 'Who changed what. Processes may add and read, none may change or remove.';
+
+CREATE TABLE accounts.person (
+    user_id text NOT NULL,
+    email text NOT NULL,
+    email_key text NOT NULL,
+    password_hash text NOT NULL,
+    role text NOT NULL,
+    status text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT person_role_check CHECK ((role = ANY (ARRAY['PENDING'::text, 'OPERATOR'::text, 'ADMIN'::text]))),
+    CONSTRAINT person_status_check CHECK ((status = ANY (ARRAY['PENDING'::text, 'ACTIVE'::text, 'DISABLED'::text])))
+);
+
+COMMENT ON TABLE accounts.person IS 'Who may sign in. What somebody may do is read from here at every request.';
+
+COMMENT ON COLUMN accounts.person.email_key IS 'The address in lower case: one account each.';
+
+COMMENT ON COLUMN accounts.person.password_hash IS 'argon2id, in the PHC string format.';
+
+CREATE TABLE accounts.refresh_token (
+    token_hash bytea NOT NULL,
+    session_id uuid NOT NULL,
+    generation integer NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    used_at timestamp with time zone,
+    salt bytea
+);
+
+COMMENT ON TABLE accounts.refresh_token IS 'SHA-256 of tokens of 256 random bits. Used ones are kept, so that a replay is recognised.';
+
+COMMENT ON COLUMN accounts.refresh_token.salt IS 'With the token itself it makes the successor; null once that was used.';
+
+CREATE TABLE accounts.session (
+    session_id uuid NOT NULL,
+    user_id text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    ended_because text
+);
+
+COMMENT ON TABLE accounts.session IS 'One sign-in: the family of all refresh tokens that follow from it.';
+
+CREATE TABLE accounts.signing_key (
+    kid text NOT NULL,
+    secret bytea NOT NULL,
+    created_at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE accounts.signing_key IS 'HMAC keys of access tokens, readable by the API alone; rotated (ADR 0030).';
 
 CREATE TABLE chain.address_transaction (
     chain_id bigint NOT NULL,
@@ -531,6 +596,27 @@ ALTER TABLE ONLY accounts.api_token
 ALTER TABLE ONLY accounts.api_token
     ADD CONSTRAINT api_token_prefix_key UNIQUE (prefix);
 
+ALTER TABLE ONLY accounts.audit
+    ADD CONSTRAINT audit_pkey PRIMARY KEY (audit_id);
+
+ALTER TABLE ONLY accounts.person
+    ADD CONSTRAINT person_email_key_key UNIQUE (email_key);
+
+ALTER TABLE ONLY accounts.person
+    ADD CONSTRAINT person_pkey PRIMARY KEY (user_id);
+
+ALTER TABLE ONLY accounts.refresh_token
+    ADD CONSTRAINT refresh_token_pkey PRIMARY KEY (token_hash);
+
+ALTER TABLE ONLY accounts.refresh_token
+    ADD CONSTRAINT refresh_token_session_id_generation_key UNIQUE (session_id, generation);
+
+ALTER TABLE ONLY accounts.session
+    ADD CONSTRAINT session_pkey PRIMARY KEY (session_id);
+
+ALTER TABLE ONLY accounts.signing_key
+    ADD CONSTRAINT signing_key_pkey PRIMARY KEY (kid);
+
 ALTER TABLE ONLY chain.address_transaction
     ADD CONSTRAINT address_transaction_pkey PRIMARY KEY (chain_id, address, block_number, tx_index);
 
@@ -609,6 +695,12 @@ ALTER TABLE ONLY chain.vault_event
 ALTER TABLE ONLY chain.watched_vault
     ADD CONSTRAINT watched_vault_pkey PRIMARY KEY (chain_id, vault);
 
+CREATE UNIQUE INDEX api_token_owner ON accounts.api_token USING btree (user_id) WHERE ((user_id IS NOT NULL) AND (revoked_at IS NULL));
+
+CREATE INDEX audit_at ON accounts.audit USING btree (at);
+
+CREATE INDEX session_of ON accounts.session USING btree (user_id) WHERE (ended_at IS NULL);
+
 CREATE INDEX block_by_time ON ONLY chain.block USING btree (chain_id, block_time, number);
 
 CREATE INDEX orphan_vault_event_by_log ON chain.orphan_vault_event USING btree (chain_id, block_number, log_index);
@@ -632,9 +724,37 @@ GRANT USAGE ON SCHEMA accounts TO chainworkd_api;
 GRANT USAGE ON SCHEMA chain TO chainworkd_api;
 GRANT USAGE ON SCHEMA chain TO chainworkd_worker;
 
-GRANT SELECT ON TABLE accounts.api_token TO chainworkd_api;
+GRANT SELECT,INSERT ON TABLE accounts.api_token TO chainworkd_api;
+
+GRANT UPDATE(revoked_at) ON TABLE accounts.api_token TO chainworkd_api;
 
 GRANT UPDATE(last_used_at) ON TABLE accounts.api_token TO chainworkd_api;
+
+GRANT SELECT,INSERT ON TABLE accounts.audit TO chainworkd_api;
+
+GRANT SELECT,INSERT ON TABLE accounts.person TO chainworkd_api;
+
+GRANT UPDATE(password_hash) ON TABLE accounts.person TO chainworkd_api;
+
+GRANT UPDATE(role) ON TABLE accounts.person TO chainworkd_api;
+
+GRANT UPDATE(status) ON TABLE accounts.person TO chainworkd_api;
+
+GRANT UPDATE(updated_at) ON TABLE accounts.person TO chainworkd_api;
+
+GRANT SELECT,INSERT,DELETE ON TABLE accounts.refresh_token TO chainworkd_api;
+
+GRANT UPDATE(used_at) ON TABLE accounts.refresh_token TO chainworkd_api;
+
+GRANT UPDATE(salt) ON TABLE accounts.refresh_token TO chainworkd_api;
+
+GRANT SELECT,INSERT,DELETE ON TABLE accounts.session TO chainworkd_api;
+
+GRANT UPDATE(ended_at) ON TABLE accounts.session TO chainworkd_api;
+
+GRANT UPDATE(ended_because) ON TABLE accounts.session TO chainworkd_api;
+
+GRANT SELECT,INSERT,DELETE ON TABLE accounts.signing_key TO chainworkd_api;
 
 GRANT SELECT ON TABLE chain.address_transaction TO chainworkd_api;
 GRANT SELECT ON TABLE chain.address_transaction TO chainworkd_worker;

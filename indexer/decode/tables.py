@@ -159,7 +159,7 @@ class LogTable:
 
     def __init__(self, keep: KeepLogs, watched: Collection[bytes] = ()) -> None:
         self._all = keep == "all"
-        self._watched = frozenset(watched) if keep == "watched" else frozenset()
+        self.addresses = frozenset(watched) if keep == "watched" else frozenset()
 
     def keeps_topic(self, topic: bytes | None) -> bool:
         """Whether logs with this first topic, None for none, are kept whoever emits them."""
@@ -167,7 +167,7 @@ class LogTable:
 
     def keeps_address(self, address: bytes) -> bool:
         """Whether all logs of a contract are kept."""
-        return self._all or address in self._watched
+        return self._all or address in self.addresses
 
     def derive(self, chain_id: int, block: Block) -> Implied:
         """Return a row per kept log; raw logs give no roles."""

@@ -14,7 +14,7 @@ from core.rpc.client import RpcClient
 from core.rpc.logs import EventAnswers
 from core.rpc.pool import RpcPool
 from core.rpc.source import RpcSource
-from core.store.bulk import Chunk
+from core.store.bulk import Chunk, Unusual
 from core.store.derived import Derived
 from core.store.listing import Filter, Window
 from core.store.pg import PgStore
@@ -25,7 +25,6 @@ from core.types import BlockRange
 from devnet.town import Devnet
 from indexer.decode.tables import EventTransactionTable, LogTable, TransferTable
 from indexer.eventpath import EventPath
-from indexer.hotpath import Unusual
 from indexer.watch import only_events
 from tests.anvil.test_tokens import CHAIN, indexed, pool  # noqa: F401 - two are fixtures
 from tests.pg.test_export import exported, rows

@@ -7,10 +7,12 @@ import httpx
 import pytest
 
 from accounts import tokens
+from api.access import Gate, Scope, anybody
 from api.app import application
-from api.hub import FactHub
+from api.credentials import ApiKeys
 from api.limits import Budget, RateLimiter
 from api.readiness import Readiness
+from api.routes import description
 from api.routes.explorer import Explorer
 from api.routes.operations import probes, status_page
 from core.metrics import Metrics
@@ -18,6 +20,7 @@ from core.store.derived import Derived
 from core.store.pg import PgStore
 from core.store.pool import Pool, open_pool
 from indexer.decode.tables import TransferTable
+from tests.api.people import Town, town
 from tests.api.streams import House, streaming
 
 CHAIN = 31_337
@@ -61,6 +64,20 @@ async def api_pool(database_url: str) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture
+async def wide_pool(database_url: str) -> AsyncIterator[Pool]:
+    """The API's rights on as many connections as the API has."""
+    async with open_pool(database_url, role="chainworkd_api", size=8, statement_timeout_s=30) as pool:
+        yield pool
+
+
+@pytest.fixture
+async def people(wide_pool: Pool) -> AsyncIterator[Town]:
+    """The daemon's own API, with nobody in it yet."""
+    async with town(wide_pool) as made:
+        yield made
+
+
+@pytest.fixture
 async def bench(pool: Pool, api_pool: Pool) -> AsyncIterator[Bench]:
     tables: list[Derived] = [TransferTable(lambda *_: None)]
     store = PgStore(pool, CHAIN, derived=tables)
@@ -75,16 +92,12 @@ def client_of(pool: Pool, token: str = "", *, public_url: str = "", rate_limit: 
     readiness = Readiness(pool, chains=(), ready_lag_s=60, silence_s=120)
     metrics = Metrics()
     explorer = Explorer(
-        pool,
-        readiness,
-        default_chain="main",
-        native_symbols={"main": "ETH"},
-        public_url=public_url,
-        limiter=RateLimiter(Budget(rate_limit)),
-        stream=(FactHub(pool, metrics.for_streams(), max_streams=2), metrics.for_streams()),
-    )
-    routes = [*explorer.routes(), *probes(metrics, readiness), *status_page(pool, readiness)]
-    transport = httpx.ASGITransport(app=application(routes, metrics), raise_app_exceptions=False)
+        pool, readiness, default_chain="main", native_symbols={"main": "ETH"}, public_url=public_url
+    )  # fmt: skip
+    routes = [*explorer.routes(), *description.routes(), *probes(metrics, readiness), *status_page(pool, readiness)]
+    keys = ApiKeys(pool, RateLimiter(Budget(rate_limit)))
+    gate = Gate({Scope.API_KEY: keys.check, Scope.PUBLIC: anybody, Scope.OPERATIONS: anybody})
+    transport = httpx.ASGITransport(app=application(routes, metrics, gate=gate), raise_app_exceptions=False)
     headers = {"authorization": f"Bearer {token}"} if token else {}
     return httpx.AsyncClient(transport=transport, base_url=BASE, headers=headers)
 

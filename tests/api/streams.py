@@ -10,12 +10,15 @@ from typing import Any
 import aiohttp
 
 from accounts import tokens
+from api.access import Gate, Scope
 from api.app import application
+from api.credentials import ApiKeys
 from api.hub import FactHub
 from api.limits import Budget, RateLimiter
 from api.readiness import Readiness
 from api.routes.explorer import Explorer
 from api.server import HttpServer, listen, url_of
+from api.stream import Stream
 from core.metrics import Metrics
 from core.store.pg import PgStore
 from core.store.pool import Pool
@@ -87,8 +90,8 @@ class Sse:
 
 
 @contextlib.asynccontextmanager
-async def streaming(pool: Pool, api_pool: Pool) -> AsyncIterator[House]:
-    """Serve; the hub may have four readers."""
+async def streaming(pool: Pool, api_pool: Pool, *, most: int = 100) -> AsyncIterator[House]:
+    """Serve so many connections; the hub may have four readers."""
     store = PgStore(pool, CHAIN)
     await store.register("main", None)
     key = await tokens.issue(pool, "reader")
@@ -96,10 +99,12 @@ async def streaming(pool: Pool, api_pool: Pool) -> AsyncIterator[House]:
     hub = FactHub(api_pool, metrics.for_streams(), max_streams=4)
     explorer = Explorer(
         api_pool, Readiness(api_pool, chains=(), ready_lag_s=60, silence_s=120), default_chain="main",
-        native_symbols={}, public_url="", limiter=RateLimiter(Budget("")), stream=(hub, metrics.for_streams()),
+        native_symbols={}, public_url="",
     )  # fmt: skip
+    gate = Gate({Scope.API_KEY: ApiKeys(api_pool, RateLimiter(Budget(""))).check})
+    routes = [*explorer.routes(), Stream(hub, metrics.for_streams(), explorer.named)]
     with contextlib.closing(listen("127.0.0.1", 0, "test")) as bound:
-        server = HttpServer(application(explorer.routes(), metrics), bound, name="api", sockets=True)
+        server = HttpServer(application(routes, metrics, gate=gate), bound, name="api", sockets=True, most=most)
         serving, reading = asyncio.create_task(server.run()), asyncio.create_task(hub.run())
         headers = {"authorization": f"Bearer {key}"}
         async with aiohttp.ClientSession(headers=headers, read_bufsize=1024) as session:

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from api.access import Gate
 from api.app import application
 from core.errors import ChainworkdError
 from core.metrics import Metrics
@@ -236,7 +237,7 @@ async def test_a_token_has_so_many_requests_and_no_more(bench: Bench, api_pool: 
 
 
 async def test_pages_of_other_origins_may_ask_only_if_configured() -> None:
-    open_app = application([], Metrics(), cors_origins=["https://app.example.com"])
+    open_app = application([], Metrics(), gate=Gate({}), cors_origins=["https://app.example.com"])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(open_app), base_url="http://api.test") as client:
         asked = {"origin": "https://app.example.com", "access-control-request-method": "GET",
                  "access-control-request-headers": "authorization"}  # fmt: skip

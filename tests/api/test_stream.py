@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -219,6 +220,35 @@ async def test_a_wrong_request_is_refused_on_both_wires(
         await house.ws(query, **headers)
     assert refused.value.status == status
     assert house.metric('streams{transport="sse"}') == 0
+
+
+async def test_a_body_that_is_too_large_is_refused_before_the_stream_begins(house: House) -> None:
+    await house.store.commit(A[:1], after=None)
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"x" * 32_768
+
+    async with house.session.get(f"{house.url}/stream", data=body()) as answer:
+        assert (answer.status, answer.content_type) == (413, "application/json")
+    async with house.session.get(f"{house.url}/stream", data=b"x") as answer:
+        assert answer.status == 200
+        assert (await Sse(answer).event())[0] == "hello"
+
+
+async def test_another_method_is_told_the_right_ones(house: House) -> None:
+    async with house.session.post(f"{house.url}/stream") as answer:
+        assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+async def test_websockets_take_half_of_the_connections_and_streams_are_no_exception(pool: Pool, api_pool: Pool) -> None:
+    async with streaming(pool, api_pool, most=4) as house, await house.ws(), await house.ws():
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await house.ws()
+        assert refused.value.status == 503
+        assert house.metric('connections_turned_away_total{server="api"}') == 1
+        async with house.sse() as reader:
+            assert (await reader.event())[0] == "hello"
 
 
 async def test_more_streams_than_allowed_are_refused_until_one_ends(house: House) -> None:

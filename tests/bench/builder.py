@@ -21,6 +21,7 @@ import aiohttp
 import uvloop
 from typing_extensions import override
 
+from api.access import Gate, Scope, anybody
 from api.app import application
 from api.server import HttpServer, listen, url_of
 from core.metrics import Metrics
@@ -44,7 +45,8 @@ async def serve() -> None:
     async with builder_of(settings, metrics) as built:
         bound = listen("127.0.0.1", 0, "bench")
         print(url_of(bound), flush=True)
-        app = application(built.groups, metrics, groups=built.groups)
+        gate = Gate({Scope.BUILDER: anybody})
+        app = application(built.groups, metrics, gate=gate, groups=built.groups)
         await HttpServer(app, bound, name="api", sockets=True).run()
 
 

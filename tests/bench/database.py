@@ -93,4 +93,8 @@ async def fresh_server(*, migrated: bool = True) -> AsyncIterator[Server]:
                 await migrate(server.url(), MIGRATIONS)
             yield Server(server.url(), server.pid)
     finally:
+        # For root the server's account may not enter this folder: then its data lies elsewhere, and this says where.
+        elsewhere = folder / "data" / "cluster.path"
+        if elsewhere.exists():
+            shutil.rmtree(elsewhere.read_text().strip(), ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from api.access import Gate, Scope, anybody
 from api.app import application
 from api.routes.builder import Builder
 from api.server import HttpServer, listen, url_of
@@ -88,8 +89,16 @@ async def serving(**environment: str) -> AsyncIterator[Face]:
 async def _served(settings: Settings, metrics: Metrics, bound: socket.socket) -> AsyncIterator[Face]:
     async with builder_of(settings, metrics) as built, asyncio.TaskGroup() as tasks:
         groups = [each for each in built.groups if isinstance(each, Builder)]
-        app = application(groups, metrics, groups=groups, cors_origins=settings.api.cors_origins)
-        server = HttpServer(app, bound, name="api", sockets=True, proxies=settings.api.trusted_proxies)
+        gate = Gate({Scope.BUILDER: anybody})
+        app = application(groups, metrics, gate=gate, groups=groups, cors_origins=settings.api.cors_origins)
+        server = HttpServer(
+            app,
+            bound,
+            name="api",
+            sockets=True,
+            proxies=settings.api.trusted_proxies,
+            most=settings.api.max_connections,
+        )
         running = [tasks.create_task(_until_cancelled(server.run()))]
         if built.services:
             running.append(tasks.create_task(_until_cancelled(supervise(built.services, metrics))))

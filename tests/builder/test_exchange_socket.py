@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
 import pytest
 
+from api.connection import BoundedConnection
 from tests.builder.face import OPEN_BODY, TRADER, Contracts, node_of, said, serving
 
 HEADERS = {"x-trader-address": TRADER}
@@ -145,3 +147,61 @@ async def test_an_unknown_socket_is_refused_in_the_groups_envelope() -> None:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await face.socket("/v1/exchange/nope")
     assert refused.value.status == 404
+
+
+async def test_bounds_on_heads_and_readers_do_not_cut_an_open_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BoundedConnection, "head_s", 0.2)
+    monkeypatch.setattr(BoundedConnection, "write_s", 0.2)
+    async with serving() as face, await face.socket() as socket:
+        for _ in range(3):
+            await asyncio.sleep(0.3)  # says nothing, and reads nothing, for longer than either bound
+            assert (await said(socket, message()))["ok"]
+
+
+async def test_sockets_take_half_of_the_places_and_leave_the_rest_to_requests() -> None:
+    async with serving(API__MAX_CONNECTIONS="6") as face, AsyncExitStack() as stack:
+        for _ in range(3):
+            held = await stack.enter_async_context(await face.socket())
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await face.socket()
+        assert refused.value.status == 503
+        assert (await face.get("/v1/health")).status == 200
+        await held.close()
+        await asyncio.sleep(0.1)
+        async with await face.socket() as socket:
+            assert (await said(socket, message()))["ok"]
+
+
+async def test_an_upgrade_passes_on_a_connection_that_has_asked_before() -> None:
+    upgrade = (
+        b"GET /v1/exchange/ws HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+        b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    )
+    async with serving() as face:
+        host, _, port = face.url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /v1/health HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 200")
+        await reader.readuntil(b"}")
+        for part in (upgrade, b"\r\n"):  # a head that comes in two parts
+            writer.write(part)
+            await asyncio.sleep(0.05)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+        writer.close()
+
+
+@pytest.mark.parametrize("path", ["/v1/exchange/ws", "/v1/exchange/open"])
+async def test_a_head_that_is_too_long_or_never_ends_is_refused_in_our_envelope(
+    monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(BoundedConnection, "head_s", 0.2)
+    start = b"GET %s HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n" % path.encode()
+    async with serving() as face:
+        host, _, port = face.url.removeprefix("http://").partition(":")
+        for rest, status in ((b"x: " + b"y" * 40_000 + b"\r\n\r\n", 431), (b"x: y", 408)):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(start + rest)
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 %d " % status)
+            assert (json.loads(body)["errorCode"], json.loads(body)["code"]) == ("INVALID_REQUEST", status)
+            writer.close()

@@ -3,10 +3,12 @@
 import asyncio
 import json
 import uuid
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from api.app import Bounded
 from builders.ostium.actions import Generation
 from core.errors import BadConfig
 from core.settings import load
@@ -322,3 +324,27 @@ async def test_metrics_name_the_builders_paths_and_no_others() -> None:
         text = face.metrics.render().decode()
     assert 'route="/v1/exchange/open"' in text
     assert "secret" not in text
+
+
+async def test_a_body_without_a_length_is_bounded_in_bytes_and_refused_in_our_envelope() -> None:
+    async def drops() -> AsyncIterator[bytes]:
+        for _ in range(5):
+            yield b" " * 20_000
+
+    async with serving() as face:
+        answer = await face.ask("POST", OPEN, drops())
+    assert (answer.status, answer.body["code"], answer.body["errorCode"]) == (413, 413, "INVALID_REQUEST")
+    assert answer.headers["connection"] == "close"
+
+
+async def test_a_body_that_never_ends_is_refused_in_our_envelope(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Bounded.__init__, "__kwdefaults__", {"body_s": 0.2})
+    async with serving() as face:
+        host, _, port = face.url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = f"POST {OPEN}?address={TRADER} HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n"
+        writer.write(head.encode() + b"{")
+        text, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        writer.close()
+    assert text.startswith(b"HTTP/1.1 408 ")
+    assert (json.loads(body)["code"], json.loads(body)["errorCode"]) == (408, "INVALID_REQUEST")

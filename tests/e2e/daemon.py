@@ -33,6 +33,8 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
+        # Compiled code is kept there; a home of its own would compile again.
+        "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"),
         "CHAINWORKD_DATA_DIR": str(folder / "data"),
         **PORTS,
         **named,

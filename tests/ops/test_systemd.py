@@ -40,6 +40,9 @@ HARDENING = {
     "DynamicUser": "yes",
 }
 
+# What a unit has to do without, and why it is said in the unit itself.
+WITHOUT = {"chainworkd-backfill": ("MemoryDenyWriteExecute",)}
+
 
 class _Repeated(dict[str, Any]):
     """Joins the lines of a directive that is given several times."""
@@ -65,7 +68,8 @@ def command(unit: Path) -> list[str]:
 @pytest.mark.parametrize("unit", SERVICES, ids=NAMES)
 def test_every_unit_is_hardened(unit: Path) -> None:
     service = read(unit)["Service"]
-    assert {name: service.get(name) for name in HARDENING} == HARDENING
+    wanted = {name: value for name, value in HARDENING.items() if name not in WITHOUT.get(unit.stem, ())}
+    assert {name: service.get(name) for name in wanted} == wanted
     assert service["User"] == unit.stem
 
 

@@ -56,6 +56,8 @@ async def test_an_owner_who_is_no_superuser_can_migrate_and_each_role_does_its_o
         assert await indexer.fetchval("select chain.ensure_partitions(0, 1)") > 0
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await indexer.fetch("select * from accounts.api_token")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await indexer.fetch("select * from accounts.signing_key")
     await require_migrated(cluster.url("api_login"), MIGRATIONS)
     async with open_pool(cluster.url("api_login"), role="chainworkd_api") as api:
         assert await tokens.authenticate(api, key) is not None
@@ -64,6 +66,24 @@ async def test_an_owner_who_is_no_superuser_can_migrate_and_each_role_does_its_o
             await api.execute("delete from chain.cursor")
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await api.execute("set role chainworkd_indexer")
+
+
+# What a process that faces the network must not be able to do to people, whatever it is talked into.
+NEVER = [
+    "update accounts.audit set actor = 'x'", "delete from accounts.audit", "delete from accounts.person",
+    "update accounts.person set email = 'x'", "update accounts.person set user_id = 'x'", "truncate accounts.session",
+    "update accounts.session set user_id = 'x'", "update accounts.session set expires_at = now()",
+    "update accounts.refresh_token set session_id = gen_random_uuid()", "update accounts.signing_key set secret = ''",
+    "update accounts.api_token set user_id = 'x'", "delete from accounts.api_token", "drop table accounts.audit",
+]  # fmt: skip
+
+
+async def test_the_api_may_do_to_people_what_its_routes_do_and_no_more(cluster: Cluster) -> None:
+    async with open_pool(cluster.url("api_login"), role="chainworkd_api") as api:
+        assert await api.fetchval("select count(*) from accounts.signing_key") == 0
+        for statement in NEVER:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await api.execute(statement)
 
 
 async def test_a_log_in_without_its_role_is_told_what_it_lacks(cluster: Cluster) -> None:

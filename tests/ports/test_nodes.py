@@ -8,8 +8,9 @@ from core.metrics import Metrics
 from core.settings import ChainSettings, load
 from core.store.pg import PgStore
 from core.store.pool import Pool
-from daemon.chains import ChainServices, head_services
+from daemon.chains import ChainServices
 from daemon.check import findings
+from daemon.head import head_services
 from tests import make
 from tests.ports.node import CHAIN_ID
 from tests.ports.provider import Provider, provided, refusal

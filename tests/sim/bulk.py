@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from core.store.bulk import Piece
+from core.store.bulk import Piece, Unusual
 from core.types import Block, BlockRange
-from indexer.hotpath import HotPath, Unusual
+from indexer.hotpath import HotPath
 from tests.sim.world import Node, World
 
 MISSING = b""

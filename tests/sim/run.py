@@ -17,6 +17,7 @@ from indexer.pipeline import Pipeline
 from tests.sim.bulk import Answers, Names, Stopped
 from tests.sim.stores import Diverged, FaultyStore, Look, Stored, look_into_memory, replayed
 from tests.sim.world import Node, Pause, World, yield_once
+from tests.unit.bulk import inline
 
 TURNS = 60
 SETTLED = 16
@@ -189,7 +190,7 @@ class _Run:
         answers = Answers(self._node)
         return Pipeline(
             answers, self._node, Names(self.world, answers), self._store, chunk_blocks=self.plan.chunk_blocks,
-            writers=self.plan.part, clock=Stopped(),
+            writers=self.plan.part, clock=Stopped(), offload=inline,
         )  # fmt: skip
 
     async def _followed(self, name: str) -> None:

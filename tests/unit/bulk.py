@@ -5,17 +5,25 @@ import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from core.errors import StoreUnavailable
-from core.store.bulk import Chunk, Piece, RowsRefused
+from core.store.bulk import Chunk, Piece, RowsRefused, Unusual
 from core.store.lease import Lease
 from core.store.memory import MemoryStore
 from core.types import Block, BlockRange, BlockRef
-from indexer.hotpath import HotPath, Unusual
+from indexer.hotpath import HotPath
 
 Wait = Callable[[], Awaitable[None]]
 
 
 async def at_once() -> None:
     await asyncio.sleep(0)
+
+
+async def inline(
+    encode: Callable[[Sequence[bytes], Sequence[bytes]], Piece], raw: Sequence[bytes], receipts: Sequence[bytes]
+) -> Piece:
+    """Encode in the event loop: which thread comes first is not left to the machine."""
+    await asyncio.sleep(0)
+    return encode(raw, receipts)
 
 
 class FakeNode:

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from core.errors import BadAnswer
+from core.store.bulk import Unusual
 from indexer.decode.tables import KeepLogs
-from indexer.hotpath import Unusual
 from tests import blocks
 from tests.unit.test_hotpath import MODES, Both, assert_same
 

@@ -13,7 +13,7 @@ from core.service import first_of
 from core.types import Block, BlockRange
 from indexer.pipeline import FEWEST, Pipeline
 from tests import make
-from tests.unit.bulk import FakeHot, FakeNode, FakeStore, Wait, at_once, chunks, moody
+from tests.unit.bulk import FakeHot, FakeNode, FakeStore, Wait, at_once, chunks, inline, moody
 
 A = make.chain(120)
 B = A[:50] + make.chain(70, onto=A[49], fork="b")
@@ -23,7 +23,7 @@ REFUSED = RpcRefused("node", "eth_getBlockReceipts", -32000, "pruned")
 
 def pipeline(node: FakeNode, store: FakeStore, *, hot: FakeHot | None = None, **given: Any) -> Pipeline:
     source: ChainSource = node  # type: ignore[assignment]  # the careful path asks it for blocks only
-    return Pipeline(node, source, hot or FakeHot(node), store, chunk_blocks=10, **given)
+    return Pipeline(node, source, hot or FakeHot(node), store, chunk_blocks=10, offload=inline, **given)
 
 
 async def filled(node: FakeNode, store: FakeStore, hole: BlockRange = ALL, **given: Any) -> Pipeline:

@@ -1,0 +1,24 @@
+"""Which processes there are, and what each is given: known before any of them is loaded."""
+
+import socket
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Role = Literal["indexer", "backfill", "api"]
+ROLES: Final[tuple[Role, ...]] = ("indexer", "backfill", "api")
+# systemd units and database roles exist for these; the services arrive with droids and payments.
+NOT_YET: Final = ("worker", "sender")
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """Bound sockets of one process: `ops` for probes, `api` for clients where it has any."""
+
+    ops: socket.socket
+    api: socket.socket | None = None
+
+    def close(self) -> None:
+        """Close both."""
+        for bound in (self.ops, self.api):
+            if bound is not None:
+                bound.close()
