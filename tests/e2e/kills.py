@@ -16,6 +16,7 @@ from pathlib import Path
 
 import msgspec
 
+from core.errors import RpcUnavailable
 from core.rpc.client import RpcClient
 from core.store.embedded import EmbeddedPostgres
 from core.store.schema import scratch_folder
@@ -72,7 +73,9 @@ class Campaign:
     async def load(self) -> None:
         """Make blocks without a pause, and reorgs now and then."""
         while True:
-            await self._town.step()
+            # A busy node resets an idle connection of the traffic's now and then; the next step has a new one.
+            with suppress(RpcUnavailable):
+                await self._town.step()
             if self._chance.random() < REORG_SHARE / 4:
                 await self._rpc.call("anvil_reorg", self._chance.randint(1, 5), [])
                 self.reorgs += 1

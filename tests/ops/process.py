@@ -37,7 +37,10 @@ class Cli:
     def __init__(self, folder: Path, base: Mapping[str, str], program: Sequence[str] = PROGRAM) -> None:
         self.folder = folder
         self._program = program
-        self._base = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONWARNINGS": "error", **base}
+        # Compiled code is kept in the cache: a home of its own would compile again, for half a minute or more.
+        cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        nothing = {"PATH": os.environ["PATH"], "HOME": str(folder), "XDG_CACHE_HOME": cache, "PYTHONWARNINGS": "error"}
+        self._base = {**nothing, **base}
 
     async def __call__(self, *arguments: str, **environment: str) -> Done:
         async with self.started(*arguments, **environment) as process, asyncio.timeout(DEADLINE_S):

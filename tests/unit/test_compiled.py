@@ -144,6 +144,19 @@ def test_a_crowd_of_addresses_is_a_dictionary_of_roles() -> None:
         assert (slots == people.FREE).all()
 
 
+def test_a_transaction_without_a_hash_is_not_looked_for_in_what_was_there_before() -> None:
+    both = Both("all")
+    assert both.hot(*blocks.answers(blocks.chain(4, 6))).tables["transaction"]
+    (raw,), (receipts,) = blocks.answers([make.block(7)])
+    block = json.loads(raw)
+    for tx in block["transactions"]:
+        del tx["hash"]
+    for length in (66, 1_000, 100_000):
+        done = [each | {"transactionHash": "0" * length} for each in json.loads(receipts)]
+        with pytest.raises(Unusual, match="belongs elsewhere"):
+            both.hot([json.dumps(block).encode()], [json.dumps(done).encode()])
+
+
 def test_a_transaction_with_more_addresses_than_there_is_room_for_is_unusual() -> None:
     transfer = make.log(0, topics=(TRANSFER, bytes(32), bytes(32)), data=bytes(32))
     logs = [
