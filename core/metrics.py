@@ -149,8 +149,18 @@ class ChainMetrics:
         self._m._txs.labels(self._chain, writer).inc(sum(len(block.txs) for block in blocks))
         self._m._commit_s.labels(self._chain, writer).observe(seconds)
         if writer == "head":
-            self._m._cursor.labels(self._chain).set(blocks[-1].number)
-            self._m._cursor_time.labels(self._chain).set(blocks[-1].timestamp)
+            self._reached(blocks[-1])
+
+    def _reached(self, tip: Block) -> None:
+        self._m._cursor.labels(self._chain).set(tip.number)
+        self._m._cursor_time.labels(self._chain).set(tip.timestamp)
+
+    def committed_rows(self, headers: Sequence[Block], txs: int, seconds: float) -> None:
+        """Count blocks that the head writer stored encoded."""
+        self._m._blocks.labels(self._chain, "head").inc(len(headers))
+        self._m._txs.labels(self._chain, "head").inc(txs)
+        self._m._commit_s.labels(self._chain, "head").observe(seconds)
+        self._reached(headers[-1])
 
     def filled(self, blocks: int, txs: int, seconds: float) -> None:
         """Count blocks that backfill stored in bulk."""

@@ -154,6 +154,11 @@ class Block:
     tx_total: int | None = None
 
     @property
+    def tx_count(self) -> int:
+        """How many transactions it has."""
+        return len(self.txs) if self.tx_total is None else self.tx_total
+
+    @property
     def ref(self) -> BlockRef:
         """Number and hash."""
         return BlockRef(self.number, self.hash)

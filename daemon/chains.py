@@ -152,21 +152,27 @@ def addresses(texts: Sequence[str]) -> list[bytes]:
 def bulk(chain: Chain) -> Pipeline:
     """Return what fills settled history of the chain."""
     of = chain.settings
+    late = encoder(chain)
+    if of.mode == "events":
+        found = EventAnswers(chain.client, sorted(watched_of(of) or ()))
+        return Pipeline(
+            found, chain.source, late, chain.store, chunk_blocks=of.chunk_blocks * EVENT_CHUNK,
+            part_blocks=EVENT_PART, prepare=late.load,
+        )  # fmt: skip
+    return Pipeline(chain.answers, chain.source, late, chain.store, chunk_blocks=of.chunk_blocks, prepare=late.load)
+
+
+def encoder(chain: Chain) -> LateEncoder:
+    """Return what turns the node's answers into rows of the chain's tables."""
+    of = chain.settings
     transfers = next(each for each in chain.derived if isinstance(each, TransferTable))
     logs = next(each for each in chain.derived if isinstance(each, LogTable))
     per_log = [each for each in chain.derived if isinstance(each, VaultTable)]
     known = (TransferTable, LogTable, VaultTable, EventTransactionTable)
     assert all(isinstance(each, known) for each in chain.derived), "a table unknown to the hot path would stay empty"
-    watched = watched_of(of)
     if of.mode == "events":
-        found = EventAnswers(chain.client, sorted(watched or ()))
-        late = LateEncoder(partial(_event_path, chain.id, transfers, logs, per_log))
-        return Pipeline(
-            found, chain.source, late, chain.store, chunk_blocks=of.chunk_blocks * EVENT_CHUNK,
-            part_blocks=EVENT_PART, prepare=late.load,
-        )  # fmt: skip
-    late = LateEncoder(partial(_hot_path, chain.id, transfers, logs, per_log, watched))
-    return Pipeline(chain.answers, chain.source, late, chain.store, chunk_blocks=of.chunk_blocks, prepare=late.load)
+        return LateEncoder(partial(_event_path, chain.id, transfers, logs, per_log))
+    return LateEncoder(partial(_hot_path, chain.id, transfers, logs, per_log, watched_of(of)))
 
 
 def _hot_path(*given: Any) -> Encoder:

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from functools import partial
 
+from core.metered import MeteredAnswers
 from core.rpc import ws
 from core.rpc.finality import RpcFinality
 from core.service import Service
 from core.store.alarm import PgAlarms
 from core.store.finality import PgFinality
 from core.store.vaults import PgVaults
-from daemon.chains import Chain, addresses
+from daemon.chains import Chain, addresses, encoder
+from indexer.encoded import EncodedHead
 from indexer.finality import FinalityWatch
 from indexer.follow import Follower
 from indexer.head import HeadWatch
@@ -25,12 +27,17 @@ def head_services(chain: Chain) -> Sequence[Service]:
     of, name = chain.settings, chain.name
     stream = partial(ws.new_heads, of.ws, chain.id) if of.ws else None
     heads = HeadWatch(chain.source, chain.store, chain.meter, name=name, stream=stream, poll_s=of.poll_s)
+    # Events are read from their own answers, in which the head is not asked.
+    encoded = None if of.mode == "events" else EncodedHead(
+        MeteredAnswers(chain.answers, chain.meter), encoder(chain), chain.store, name=name
+    )  # fmt: skip
     follower = Follower(
-        chain.source, chain.store, heads, name=name, max_blocks=of.max_blocks, jump_blocks=of.jump_blocks
-    )
+        chain.source, chain.store, heads, name=name, max_blocks=of.max_blocks, jump_blocks=of.jump_blocks,
+        encoded=encoded,
+    )  # fmt: skip
     tags = RpcFinality(chain.client, safe_depth=of.safe_depth, finalized_depth=of.finalized_depth)
     finality = FinalityWatch(
         tags, PgFinality(chain.pool, chain.id), PgAlarms(chain.pool, chain.id), name=name,
         on_alarms=chain.meter.alarmed, poll_s=of.poll_s * 2,
     )  # fmt: skip
-    return [heads, follower, finality]
+    return [heads, follower, finality, *([encoded] if encoded else ())]

@@ -4,6 +4,7 @@ It takes half a minute and 700 MB, so it is done by a process of its own, which 
 """
 
 import asyncio
+import fcntl
 import logging
 import sys
 import tempfile
@@ -48,9 +49,14 @@ def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else native.folder()
     if not native.can_keep(folder):
         sys.exit(f"{folder} must be a folder that this user, and nobody else, may write")
-    from indexer.compiled import build  # noqa: PLC0415 - the compiler is loaded where it is needed only
+    with (folder / "lock").open("w") as lock:
+        # The head and backfill start at the same time: one of them compiles, the other waits for it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (folder / native.INDEX).exists():
+            return
+        from indexer.compiled import build  # noqa: PLC0415 - the compiler is loaded where it is needed only
 
-    native.keep(folder, build.compile_all())
+        native.keep(folder, build.compile_all())
 
 
 if __name__ == "__main__":
