@@ -33,6 +33,7 @@ def test_sessions_step_back_as_their_client_does(database_url: str, niceness: in
 async def test_a_server_that_is_nobodys_is_left_alone(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[int, int, int]] = []
     monkeypatch.setattr(os, "setpriority", lambda *what: told.append(what))
+    monkeypatch.setattr(os, "getpriority", lambda *_: 0)
     async with open_pool(database_url, size=1) as pool:
         assert await pool.fetchval("select 1") == 1
     assert told == []
