@@ -280,7 +280,7 @@ class Endpoint:
         if kind is Kind.UNSUPPORTED:
             self._unsupported.add(method)
         elif kind in (Kind.PRUNED, Kind.STATE) and oldest is not None:
-            state = kind is Kind.STATE
+            state = method in OF_STATE  # by what was asked: some call old blocks "archive requests", too
             self._pruned_below[state] = max(self._pruned_below[state], oldest + 1)
 
     @property

@@ -241,6 +241,21 @@ async def test_room_is_what_would_be_sent_at_once() -> None:
     assert pool.room == pool.width > 8
 
 
+async def test_a_block_refused_as_an_archive_request_is_asked_of_the_archive_first_from_then_on() -> None:
+    first, second = Fake("a"), Fake("b")
+    pool = pool_of(first, second)
+    await pool.raw("eth_getBlockByNumber", "0x99", False)
+    refusal = RpcRefused("a", "eth_getBlockByNumber", -32701, "Archive requests require a personal token")
+
+    def archive() -> object:
+        raise refusal
+
+    first.say = archive
+    for _ in range(3):
+        await pool.raw("eth_getBlockByNumber", "0x5", False)
+    assert first.asked.count("eth_getBlockByNumber") == 2
+
+
 async def test_an_answer_that_the_asker_cannot_use_is_asked_of_the_next_node() -> None:
     first, second = Fake("a"), Fake("b")
     pool = pool_of(first, second)
