@@ -5,6 +5,7 @@ from functools import partial
 
 from core.rpc import ws
 from core.rpc.finality import RpcFinality
+from core.rpc.panel import HeadPanel
 from core.service import Service
 from core.store.alarm import PgAlarms
 from core.store.finality import PgFinality
@@ -21,10 +22,15 @@ async def watch_vaults(chain: Chain) -> None:
 
 
 def head_services(chain: Chain) -> Sequence[Service]:
-    """Build the watch and the follower: what keeps the stored chain at the head."""
+    """Build the watch, the follower and what they need: what keeps the stored chain at the head."""
     of, name = chain.settings, chain.name
-    stream = partial(ws.new_heads, of.ws, chain.id) if of.ws else None
-    heads = HeadWatch(chain.source, chain.store, chain.meter, name=name, stream=stream, poll_s=of.poll_s)
+    streams = [partial(ws.new_heads, url, chain.id) for url in of.ws if url]
+    several = len(of.endpoints) > 1 and of.agree_s > 0
+    panels = [HeadPanel(chain.client, chain.meter, name=name, agree_s=of.agree_s, look_s=of.poll_s * 2)] * several
+    heads = HeadWatch(
+        chain.source, chain.store, chain.meter, name=name, streams=streams, agreement=next(iter(panels), None),
+        poll_s=of.poll_s,
+    )  # fmt: skip
     follower = Follower(
         chain.source, chain.store, heads, name=name, max_blocks=of.max_blocks, jump_blocks=of.jump_blocks
     )
@@ -33,4 +39,4 @@ def head_services(chain: Chain) -> Sequence[Service]:
         tags, PgFinality(chain.pool, chain.id), PgAlarms(chain.pool, chain.id), name=name,
         on_alarms=chain.meter.alarmed, poll_s=of.poll_s * 2,
     )  # fmt: skip
-    return [heads, follower, finality]
+    return [heads, follower, finality, *panels]

@@ -5,6 +5,7 @@ import hashlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from enum import StrEnum
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
@@ -29,6 +30,14 @@ TROUBLE: Final = frozenset({Kind.DENIED, Kind.OVERLOADED})  # refusals that say 
 T = TypeVar("T")
 
 
+class Aside(StrEnum):
+    """Why an endpoint is passed over at the head; the value is a metric's label."""
+
+    NO = ""
+    LAGGING = "lagging"  # its head is behind
+    FORKED = "forked"  # it has another block where most have the same
+
+
 class EndpointMeter(Protocol):
     """What is shown of one endpoint."""
 
@@ -48,6 +57,10 @@ class EndpointMeter(Protocol):
         """Show whether the endpoint is left alone."""
         ...
 
+    def aside(self, why: str) -> None:
+        """Show why the endpoint is passed over at the head; "": it is not."""
+        ...
+
 
 class Unmetered:
     """Shows nothing (EndpointMeter)."""
@@ -62,6 +75,9 @@ class Unmetered:
         """Show nothing."""
 
     def out(self, is_out: bool) -> None:
+        """Show nothing."""
+
+    def aside(self, why: str) -> None:
         """Show nothing."""
 
 
@@ -79,6 +95,7 @@ class Endpoint:
         self.sizes: Sizes = client.sizes
         self.verified = False
         self.expelled: str | None = None
+        self.aside = Aside.NO
         self.probing = asyncio.Lock()
         self.probes = 0
         self.under_way = 0  # those that wait for the rate included
@@ -94,6 +111,7 @@ class Endpoint:
         self._pruned_below = {True: 0, False: 0}  # whether it is about state -> lowest block that may be there
         self._meter.window(self._window.width)
         self._meter.out(False)
+        self._meter.aside(self.aside)
 
     @property
     def host(self) -> str:
@@ -149,9 +167,9 @@ class Endpoint:
             log.info("batches are smaller now", extra={"node": self.host, "calls": self.sizes.batch.most})
         return await self.batch_each(calls)
 
-    async def answer(self, ask: Callable[[Seat], Awaitable[T]], *, oldest: int | None = None) -> T:
+    async def answer(self, ask: Callable[[Seat], Awaitable[T]], *, oldest: int | None = None, read: str = "") -> T:
         """Return what `ask` makes of this endpoint."""
-        del oldest
+        del oldest, read
         return await ask(self)
 
     async def _batch(self, calls: Sequence[Call]) -> list[msgspec.Raw | RpcRefused]:
@@ -180,9 +198,9 @@ class Endpoint:
         return self._window.width
 
     @property
-    def room(self) -> int:
-        """Requests that would be sent at once if they came now."""
-        return max(self._window.width - self.under_way - len(self.queued), 0)
+    def load(self) -> float:
+        """Requests under way and waiting, as a share of those that may be under way."""
+        return (self.under_way + len(self.queued)) / self._window.width
 
     async def _enter(self, calls: int) -> float:
         """Wait until `calls` calls may be sent in one request; return when that was. `_leave` must follow."""
@@ -258,6 +276,24 @@ class Endpoint:
         if not was_out:
             self._meter.out(True)
             log.warning("endpoint is out", extra={"node": self.host, "why": str(error)})
+
+    def overtaken(self, sent_at: float) -> None:
+        """Note that another endpoint answered a read that this one, asked at `sent_at`, had not.
+
+        Now and then that is chance; in a row it is an outage, which no time-out would tell of: the read was cancelled.
+        """
+        self._meter.failed("overtaken")
+        self.failed(RpcTimedOut(f"{self.host}: another endpoint answers sooner, again and again"), sent_at)
+
+    def put_aside(self, why: Aside) -> None:
+        """Note whether it lags or is on a fork: it is then asked last at the head."""
+        if why is self.aside:
+            return
+        self.aside = why
+        self._meter.aside(why)
+        log.warning(
+            "endpoint stands aside" if why else "endpoint keeps up again", extra={"node": self.host, "why": why}
+        )
 
     def recognised(self) -> None:
         """Note that it serves the right chain."""

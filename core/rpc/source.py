@@ -1,6 +1,5 @@
 """A chain as JSON-RPC endpoints tell it (ChainSource)."""
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Final
@@ -44,7 +43,6 @@ class RpcSource:
         self._genesis_hash = genesis_hash
         self._batch_blocks = batch_blocks
         self._clock = clock or SystemClock()
-        self._probing = asyncio.Lock()
 
     async def verify(self) -> None:
         """Raise WrongChain unless the node still serves the configured chain."""
@@ -52,17 +50,17 @@ class RpcSource:
 
     async def head(self) -> Head:
         """Return the newest block the node has."""
-        return await self._client.answer(_head)
+        return await self._client.answer(_head, read="head")
 
     async def ref_at(self, number: int) -> BlockRef | None:
         """Return the canonical block at `number`, or None if the node has none there."""
-        return await self._client.answer(partial(_ref_at, number), oldest=number)
+        return await self._client.answer(partial(_ref_at, number), oldest=number, read="ref")
 
     async def blocks(self, wanted: BlockRange) -> tuple[Block, ...]:
         """Return the blocks of `wanted` that the node has, in order, with receipts."""
         found: list[Block] = []
         for part in _parts(wanted, self._batch_blocks):
-            blocks = await self._client.answer(partial(self._part, part), oldest=part.first)
+            blocks = await self._client.answer(partial(self._part, part), oldest=part.first, read="blocks")
             found += blocks
             if len(blocks) < len(part):
                 break
@@ -124,7 +122,7 @@ class RpcSource:
         On its own since a proxy refuses a whole batch for one method it does not pass on (MegaETH's, with HTTP 403).
         """
         if seat.sizes.block_receipts is None:
-            async with self._probing:
+            async with seat.sizes.probing:  # the seat's own: who waits for one node must not hold up another
                 if seat.sizes.block_receipts is None:
                     seat.sizes.block_receipts = await _probe(number, seat)
         return seat.sizes.block_receipts
