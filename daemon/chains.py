@@ -11,6 +11,7 @@ from core.metered import MeteredSource, MeteredStore
 from core.metrics import ChainMetrics, Metrics
 from core.rpc.calibrate import NEWEST, Calibration, calibrate
 from core.rpc.client import RpcClient
+from core.rpc.hedge import Hedges
 from core.rpc.logs import EventAnswers
 from core.rpc.memory import EndpointMemory
 from core.rpc.pool import RpcPool
@@ -106,12 +107,17 @@ class ChainServices:
 def endpoints(name: str, of: ChainSettings, metrics: Metrics, *, sticky: bool = False) -> RpcPool:
     """Return a chain's nodes, not yet connected. Raises BadConfig if there is none.
 
-    `sticky`: stay with the node that answers until it fails; for what follows the head.
+    `sticky`: stay with the node that answers until it fails, and ask a second one when it is late; for what follows the
+    head.
     """
     if not of.endpoints:
         raise BadConfig(f"chains.{name}.http: no URL of a node; set it, or CHAINWORKD_RPC_URL")
     clients = [RpcClient(url, deadline_s=of.deadline_s) for url in of.endpoints]
-    return RpcPool(clients, chain_id=of.chain_id, sticky=sticky, meter=metrics.for_chain(name).endpoint)
+    meter = metrics.for_chain(name)
+    return RpcPool(
+        clients, chain_id=of.chain_id, primaries=len(of.primaries), sticky=sticky, meter=meter.endpoint,
+        hedges=Hedges(meter) if sticky else None,
+    )  # fmt: skip
 
 
 async def introduced(name: str, of: ChainSettings, client: RpcPool, pool: Pool, metrics: Metrics) -> Chain:
