@@ -196,9 +196,9 @@ async def loud(devnet: Devnet, node: Node) -> Callable[[], Any]:
 
 @asynccontextmanager
 async def connected(pool: Pool, *urls: str, metrics: Metrics | None = None) -> AsyncIterator[Chain]:
-    of = ChainSettings(http=urls[0], fallback_http=urls[1:], backfill=(BlockSpan(first=0),))
+    of = ChainSettings(http=urls[:1], fallback_http=urls[1:], backfill=(BlockSpan(first=0),))
     shown = metrics or Metrics()
-    async with endpoints("one", of, shown, sticky=True) as client:
+    async with endpoints("one", of, shown) as client:  # not sticky: always the first one first
         yield await introduced("one", of, client, pool, shown)
 
 
