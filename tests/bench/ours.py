@@ -44,7 +44,7 @@ class Job:
 
 EVENTS = frozenset({"blocks", "erc20", "amount"})
 
-# What ethereum-etl and cryo are compared with: all raw logs are kept, and blocks are believed as the peers believe them.
+# What ethereum-etl and cryo are compared with: all raw logs are kept, and blocks are believed as the peers do.
 # Neither is the default.
 NO_CHECKS = {"CHAINS__NODE__VERIFY__MODE": "off"}
 FULL = Job(name="full", settings={"CHAINS__NODE__LOGS": "all", **NO_CHECKS})
