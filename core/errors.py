@@ -88,7 +88,7 @@ class Unverified(BadAnswer):
     """A block does not pass a check (core/verify/checks.py).
 
     `check` is its name, `which` what of the block it is about; `expected` follows from the rest of the block, `found`
-    is what the node sent.
+    is what the node sent. `endpoint` names the node without anything secret, once it is known.
     """
 
     def __init__(self, at: BlockRef, check: str, which: str, expected: str, found: str) -> None:
@@ -98,6 +98,7 @@ class Unverified(BadAnswer):
         self.which = which
         self.expected = expected
         self.found = found
+        self.endpoint = ""
 
 
 class CursorMoved(Transient):

@@ -41,6 +41,7 @@ class Metrics:
         self._paused = self._gauge("backfill_paused", "1 while backfill waits for room on the disk", chain)
         self._malformed = self._counter("logs_malformed", "Logs whose data is not what their topic promises", chain)
         self._restarts = self._counter("service_restarts", "Services started again", ("service", "error"))
+        self._verification(chain)
         of = (*chain, "endpoint")
         # Counters, not a histogram: these are on the hot path of backfill, and a histogram costs ten times as much.
         self._rpc_answers = self._counter("endpoint_answers", "Answered requests to a node", of)
@@ -65,6 +66,18 @@ class Metrics:
         self._feed_up = self._gauge("market_feed_up", "1 while the upstream of prices answers", ("feed",))
         self._ticks = self._counter("market_ticks", "Ticks of prices passed on", ())
         self._dropped = self._counter("market_readers_dropped", "Readers of prices that were too slow", ())
+
+    def _verification(self, chain: tuple[str]) -> None:
+        of = (*chain, "endpoint")
+        self._completeness = self._gauge("completeness_ratio", "Share of stored blocks that passed every check", chain)
+        self._quarantined = self._gauge("quarantined_blocks", "Blocks in quarantine", chain)
+        self._weakened = self._gauge("checks_weakened", "Checks that held before and failed at the last look", chain)
+        self._rechecked = self._counter("blocks_rechecked", "Stored blocks held against a node again", chain)
+        self._differences = self._counter("recheck_differences", "Stored rows that differ from a node's block", chain)
+        self._rpc_unverified = self._counter(
+            "endpoint_unverified_blocks", "Blocks that did not pass a check, by endpoint", (*of, "check")
+        )
+        self._rpc_trust = self._gauge("endpoint_trust", "How far an endpoint was believed after its last failure", of)
 
     def render(self) -> bytes:
         """Return the text exposition (Prometheus text format 0.0.4)."""
@@ -180,6 +193,21 @@ class ChainMetrics:
         """Show whether backfill waits."""
         self._m._paused.labels(self._chain).set(why is not None)
 
+    def weakened(self, checks: int) -> None:
+        """Show how many checks failed at the last calibration that had held before."""
+        self._m._weakened.labels(self._chain).set(checks)
+
+    def completeness(self, share: float | None, quarantined: int) -> None:
+        """Show which share of the stored blocks is verified, if that is known, and how many are in quarantine."""
+        if share is not None:
+            self._m._completeness.labels(self._chain).set(share)
+        self._m._quarantined.labels(self._chain).set(quarantined)
+
+    def rechecked(self, blocks: int, differences: int) -> None:
+        """Count stored blocks that were held against a node again, and the rows that differ."""
+        self._m._rechecked.labels(self._chain).inc(blocks)
+        self._m._differences.labels(self._chain).inc(differences)
+
     def malformed(self) -> None:
         """Count a log that promises an event and does not hold one."""
         self._m._malformed.labels(self._chain).inc()
@@ -201,6 +229,7 @@ class EndpointMetrics:
     """The metrics of one endpoint of a chain (EndpointMeter). Children are looked up once: this is the hot path."""
 
     def __init__(self, metrics: Metrics, chain: str, name: str) -> None:
+        self._m = metrics
         self._labels = (chain, name)
         self._errors = metrics._rpc_errors
         self._answers = metrics._rpc_answers.labels(chain, name)
@@ -224,6 +253,11 @@ class EndpointMetrics:
     def out(self, is_out: bool) -> None:
         """Show whether the endpoint is left alone."""
         self._out.set(is_out)
+
+    def unverified(self, check: str, trust: float) -> None:
+        """Count a block that did not pass a check, and show how far the endpoint is still believed."""
+        self._m._rpc_unverified.labels(*self._labels, check).inc()
+        self._m._rpc_trust.labels(*self._labels).set(trust)
 
 
 class StreamMetrics:

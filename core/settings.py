@@ -173,6 +173,20 @@ class TokenOverride(Part):
     decimals: Annotated[int, Field(ge=0, le=77)] | None = None
 
 
+CheckName = Literal[
+    "counts", "log_index", "gas", "receipt_bloom", "header_bloom", "receipts_root", "transactions_root", "block_hash",
+    "tx_hash", "derived", "withdrawals_root",
+]  # fmt: skip
+
+
+class VerifySettings(Part):
+    """How blocks are verified: by all checks that hold on the chain but `without`, or not at all."""
+
+    mode: Literal["auto", "off"] = "auto"
+    without: tuple[CheckName, ...] = ()
+    recheck_blocks_per_hour: Annotated[int, Field(ge=0, le=1_000_000)] = 600
+
+
 class ChainDefaults(Part):
     """What a chain has unless it says otherwise."""
 
@@ -191,6 +205,7 @@ class ChainDefaults(Part):
     token_refresh_days: Annotated[int, Field(ge=1, le=3_650)] = 7
     retain_blocks: Annotated[int, Field(ge=0), AfterValidator(_retained)] = 0
     retain_facts_days: Annotated[int, Field(ge=1, le=3_650)] = 7
+    verify: VerifySettings = VerifySettings()
 
 
 class ChainSettings(ChainDefaults):

@@ -9,19 +9,23 @@ from typing import Any, Final
 from core.errors import BadConfig, WrongChain
 from core.metered import MeteredSource, MeteredStore
 from core.metrics import ChainMetrics, Metrics
+from core.rpc.calibrate import NEWEST, Calibration, calibrate
 from core.rpc.client import RpcClient
 from core.rpc.logs import EventAnswers
 from core.rpc.memory import EndpointMemory
 from core.rpc.pool import RpcPool
-from core.rpc.source import RpcSource, chain_id
+from core.rpc.source import RpcSource, chain_id, finalized
 from core.service import Service, supervise
 from core.settings import ChainSettings
 from core.store.derived import Derived
 from core.store.endpoints import PgLearned
 from core.store.pg import PgStore
 from core.store.pool import Pool
+from core.store.verified import PgVerified
 from core.store.watch import declare
 from core.types import Block, Log
+from core.verify.checks import NONE, Level, named
+from indexer.calibration import Calibrator
 from indexer.decode.tables import EventTransactionTable, LogTable, TransferTable, VaultTable
 from indexer.late import LateEncoder
 from indexer.pipeline import Encoder, Pipeline
@@ -30,6 +34,7 @@ from indexer.watch import only_events, watching
 log = logging.getLogger(__name__)
 
 EVENT_CHUNK: Final = 2  # times the blocks of a whole chunk in one transaction: headers and events are small
+SETTLED_DEPTH: Final = 128  # blocks below the head, where neither node nor settings say what is final
 EVENT_PART: Final = 50  # blocks of one request in events mode; eth_getLogs and as many headers
 
 
@@ -47,6 +52,8 @@ class Chain:
     pool: Pool
     meter: ChainMetrics
     derived: Sequence[Derived]
+    level: Level
+    calibrator: Calibrator | None
 
 
 Build = Callable[[Chain], Sequence[Service]]
@@ -123,11 +130,29 @@ async def introduced(name: str, of: ChainSettings, client: RpcPool, pool: Pool, 
     await store.register(name, genesis_hash)
     client.expect(found, genesis_hash)
     await declare(pool, found, name, watched, events_only=events)
-    source = RpcSource(client, found, genesis_hash=genesis_hash, batch_blocks=of.batch_blocks)
+    level, verified = Level(NONE), PgVerified(pool, found)
+    source = RpcSource(
+        client, found, genesis_hash=genesis_hash, batch_blocks=of.batch_blocks, level=level,
+        on_unverified=verified.quarantine,
+    )  # fmt: skip
+    calibrator = None
+    if of.verify.mode == "auto":
+        look = partial(_calibration, client, source, found, of.finalized_depth)
+        calibrator = Calibrator(look, verified, level, name=name, meter=meter, without=named(of.verify.without))
+        await calibrator.begin()
     return Chain(
         name=name, id=found, settings=of, client=client, source=MeteredSource(source, meter), answers=source,
-        store=MeteredStore(store, meter), pool=pool, meter=meter, derived=derived,
+        store=MeteredStore(store, meter), pool=pool, meter=meter, derived=derived, level=level, calibrator=calibrator,
     )  # fmt: skip
+
+
+async def _calibration(client: RpcPool, source: RpcSource, chain: int, depth: int) -> Calibration:
+    """Look which checks hold: below what is final, unless the chain is so young that little is."""
+    head = (await source.head()).ref.number
+    settled = await finalized(client)
+    if settled is None:
+        settled = max(0, head - (depth or SETTLED_DEPTH))
+    return await calibrate(client, source, chain, head if settled < NEWEST else settled)
 
 
 def _tables(of: ChainSettings, meter: ChainMetrics) -> Sequence[Derived]:
@@ -160,25 +185,25 @@ def bulk(chain: Chain) -> Pipeline:
     watched = watched_of(of)
     if of.mode == "events":
         found = EventAnswers(chain.client, sorted(watched or ()))
-        late = LateEncoder(partial(_event_path, chain.id, transfers, logs, per_log))
+        late = LateEncoder(partial(_event_path, chain.id, transfers, logs, per_log, level=chain.level))
         return Pipeline(
             found, chain.source, late, chain.store, chunk_blocks=of.chunk_blocks * EVENT_CHUNK,
             part_blocks=EVENT_PART, prepare=late.load,
         )  # fmt: skip
-    late = LateEncoder(partial(_hot_path, chain.id, transfers, logs, per_log, watched))
+    late = LateEncoder(partial(_hot_path, chain.id, transfers, logs, per_log, watched, level=chain.level))
     return Pipeline(chain.answers, chain.source, late, chain.store, chunk_blocks=of.chunk_blocks, prepare=late.load)
 
 
-def _hot_path(*given: Any) -> Encoder:
+def _hot_path(*given: Any, level: Level) -> Encoder:
     from indexer.hotpath import HotPath  # noqa: PLC0415 - as late as LateEncoder says
 
-    return HotPath(*given)
+    return HotPath(*given, level=level)
 
 
-def _event_path(*given: Any) -> Encoder:
+def _event_path(*given: Any, level: Level) -> Encoder:
     from indexer.eventpath import EventPath  # noqa: PLC0415 - as late as LateEncoder says
 
-    return EventPath(*given)
+    return EventPath(*given, level=level)
 
 
 def watched_of(chain: ChainSettings) -> Collection[bytes] | None:

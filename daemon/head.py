@@ -9,7 +9,9 @@ from core.service import Service
 from core.store.alarm import PgAlarms
 from core.store.finality import PgFinality
 from core.store.vaults import PgVaults
+from core.store.verified import PgVerified
 from daemon.chains import Chain, addresses
+from indexer.calibration import LevelWatch
 from indexer.finality import FinalityWatch
 from indexer.follow import Follower
 from indexer.head import HeadWatch
@@ -33,4 +35,6 @@ def head_services(chain: Chain) -> Sequence[Service]:
         tags, PgFinality(chain.pool, chain.id), PgAlarms(chain.pool, chain.id), name=name,
         on_alarms=chain.meter.alarmed, poll_s=of.poll_s * 2,
     )  # fmt: skip
-    return [heads, follower, finality]
+    wanted = chain.level if of.verify.mode == "auto" else None
+    level = LevelWatch(PgVerified(chain.pool, chain.id), wanted, name=name, meter=chain.meter)
+    return [heads, follower, finality, level]

@@ -18,6 +18,7 @@ from core.store.prune import Pruner
 from core.store.space import Free, Room, note_paused
 from core.store.tokens import PgTokens
 from core.store.vaults import PgVaults
+from core.store.verified import PgVerified
 from daemon.chains import Chain, addresses, bulk
 from indexer.backfill import Backfill, WantedRange
 from indexer.retention import FactRetention, Retention
@@ -27,6 +28,7 @@ from indexer.vaults import VaultScan
 EXPIRE_EVERY: Final = timedelta(minutes=10)
 PRUNE_EVERY: Final = timedelta(minutes=1)
 PRUNE_FACTS_EVERY: Final = timedelta(minutes=10)
+FORGET_EVERY: Final = timedelta(hours=1)
 EXPIRE_AT_ONCE: Final = 500  # tokens read again per chore: a few Multicall3 requests a minute
 
 
@@ -50,9 +52,11 @@ def backfill_services(chain: Chain, *, disk: Disk) -> Sequence[Service]:
     vaults = addresses(of.vaults)
     refresh = partial(known.expire, timedelta(days=of.token_refresh_days), EXPIRE_AT_ONCE)
     facts = FactRetention(PgFacts(chain.pool, chain.id), name=name, days=of.retain_facts_days)
+    verified = PgVerified(chain.pool, chain.id)
     chores = [
         Chore(f"{name}: read old tokens again", EXPIRE_EVERY, refresh),
         Chore(f"{name}: prune facts", PRUNE_FACTS_EVERY, facts.prune),
+        Chore(f"{name}: forget what left quarantine", FORGET_EVERY, verified.forget_resolved),
     ]
     if of.retain_blocks:
         chores.append(Chore(f"{name}: prune", PRUNE_EVERY, _retention(chain).prune))
@@ -65,6 +69,7 @@ def backfill_services(chain: Chain, *, disk: Disk) -> Sequence[Service]:
         Tokens(RpcCaller(chain.client), known, name=name, overrides=overrides),
         VaultScan(RpcLogs(chain.client), PgVaults(chain.pool, chain.id), chain.id, vaults, name=name),
         Chores(chores, name=name),
+        *([] if chain.calibrator is None else [chain.calibrator]),
     ]  # fmt: skip
 
 

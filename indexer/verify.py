@@ -20,25 +20,32 @@ from indexer.compiled.encode import GRANT_FIELDS, Nested
 from indexer.compiled.scan import Ints
 from indexer.logpath import Scratch
 
-# What the hot path always checks: not one of these could be left out.
-ALWAYS: Final = Check.COUNTS | Check.LOG_INDEX
+# With COUNTS and LOG_INDEX, which the hot paths always make (blocks.py), these are all that are not of the header.
 COMPILED: Final = (
     Check.GAS | Check.RECEIPT_BLOOM | Check.HEADER_BLOOM | Check.RECEIPTS_ROOT | Check.TRANSACTIONS_ROOT
     | Check.TX_HASH | Check.DERIVED
 )  # fmt: skip
 
-# Bytes that a transaction and its receipt may need beyond their text: headers of lists, and nodes of two tries, of
-# which there are fewer than transactions, each of at most 33 bytes a child and 30 more. A field's text, with its name,
-# is longer than its encoding.
-BEYOND_TEXT: Final = 300
+# Bytes that a transaction and its receipt need at most beyond their text, which is longer than its fields' encoding:
+# headers of lists, leaves, what a created address is the hash of (100); and in each trie, which has fewer branches and
+# extensions than items, at most two children of 33 bytes, a branch's 20 other bytes and an extension's 40 (2 x 126).
+BEYOND_TEXT: Final = 400
 SHORTEST_TEXT: Final = 20  # characters that a text within a transaction takes, with its quotes or its name
 
 
-class Verifier:
-    """Holds the blocks of one chain to `checks`, besides those that the hot path always makes."""
+def check_headers(checks: Check, headers: Sequence[Block], chain_id: int) -> None:
+    """Raise Unusual, naming check and block, unless all headers pass those of `checks` that are of a header alone."""
+    for header in headers:
+        try:
+            careful.verify(header, checks & careful.OF_HEADER, chain_id)
+        except Unverified as error:
+            raise Unusual(str(error)) from None
 
-    def __init__(self, chain_id: int, checks: Check) -> None:
-        self.checks = checks | ALWAYS
+
+class Verifier:
+    """Holds the blocks of one chain to checks."""
+
+    def __init__(self, chain_id: int) -> None:
         self._chain = chain_id
         self._scratch = Scratch()
         self._state = np.zeros(keccak.STATE, np.uint64)
@@ -46,42 +53,24 @@ class Verifier:
         self._follows = np.zeros(GRANT_FIELDS + 1, np.int32)
         self._word = np.zeros(bloom.SIZE, np.uint8)
 
-    def check(self, headers: Sequence[Block], of: Txs, logs: Ints, firsts: Ints) -> None:
+    def check(self, checks: Check, headers: Sequence[Block], of: Txs, logs: Ints, firsts: Ints) -> None:
         """Raise Unusual, naming check and block, unless all blocks pass; ValueError for what cannot be encoded.
 
         `firsts` says where each block's transactions begin, `of.first_logs` where each receipt's logs do.
         """
-        for header in headers:
-            try:
-                careful.verify(header, self.checks & careful.OF_HEADER, self._chain)
-            except Unverified as error:
-                raise Unusual(str(error)) from None
-        if self.checks & COMPILED:
-            self._check_compiled(headers, of, logs, firsts)
-
-    def _check_compiled(self, headers: Sequence[Block], of: Txs, logs: Ints, firsts: Ints) -> None:
+        check_headers(checks, headers, self._chain)
+        if not checks & COMPILED:
+            return
         fees = [verify.NO_BASE_FEE if (fee := each.base_fee) is None else min(fee, verify.MOST + 1) for each in headers]
         room = self._room(of, firsts)
         failed = verify.check_blocks(
-            room, int(self.checks), self._chain, np.array(fees, np.int64), of, logs, firsts
+            room, int(checks), self._chain, np.array(fees, np.int64), of, logs, firsts
         )  # fmt: skip
         if failed:
             block, tx = room.at.tolist()
             raise Unusual(f"block {headers[block].number}: transaction {tx} does not pass {Check(failed).name}")
         for header, found, gas in zip(headers, room.found, room.gas.tolist(), strict=True):
-            self._check_header(header, found.tobytes(), gas)
-
-    def _check_header(self, header: Block, found: bytes, gas: int) -> None:
-        """Hold a header to what was found of its transactions."""
-        same = {
-            Check.GAS: gas == header.gas_used,
-            Check.HEADER_BLOOM: found[verify.UNION :] == header.logs_bloom,
-            Check.RECEIPTS_ROOT: found[verify.ROOT_OF_RECEIPTS : verify.UNION] == header.receipts_root,
-            Check.TRANSACTIONS_ROOT: found[: verify.ROOT_OF_RECEIPTS] == header.transactions_root,
-        }
-        for check, right in same.items():
-            if check in self.checks and not right:
-                raise Unusual(f"block {header.number}: its header does not pass {check.name}")
+            _check_header(checks, header, found.tobytes(), gas)
 
     def _room(self, of: Txs, firsts: Ints) -> verify.Room:
         """Return room for all blocks of a request; one block after the other uses it."""
@@ -99,3 +88,16 @@ class Verifier:
             bench, Nested(texts, self._follows), receipts=take("receipts", (txs, 3)), word=self._word,
             found=np.empty((blocks, verify.FOUND), np.uint8), gas=np.zeros(blocks, np.int64), at=np.zeros(2, np.int32),
         )  # fmt: skip
+
+
+def _check_header(checks: Check, header: Block, found: bytes, gas: int) -> None:
+    """Hold a header to what was found of its transactions."""
+    same = {
+        Check.GAS: gas == header.gas_used,
+        Check.HEADER_BLOOM: found[verify.UNION :] == header.logs_bloom,
+        Check.RECEIPTS_ROOT: found[verify.ROOT_OF_RECEIPTS : verify.UNION] == header.receipts_root,
+        Check.TRANSACTIONS_ROOT: found[: verify.ROOT_OF_RECEIPTS] == header.transactions_root,
+    }
+    for check, right in same.items():
+        if check in checks and not right:
+            raise Unusual(f"block {header.number}: its header does not pass {check.name}")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from core.hex import to_hex
-from core.verify.checks import ALL
+from core.verify.checks import ALL, Level
 from core.verify.trie import EMPTY_ROOT
 from indexer.compiled import jit
 from indexer.decode.tables import LogTable, TransferTable
@@ -65,7 +65,7 @@ def compile_all() -> None:
     """Compile everything that both hot paths call, by giving them a block without transactions."""
     nobody = bytes(20)
     transfers, logs = TransferTable(lambda *_: None), LogTable("watched", [nobody])
-    HotPath(1, transfers, logs, (), [nobody], checks=ALL).encode([EMPTY], [b"[]"])
+    HotPath(1, transfers, logs, (), [nobody], level=Level(ALL)).encode([EMPTY], [b"[]"])
     EventPath(1, transfers, logs).encode([EMPTY], [b"[]"])
     if jit.KEPT:
         (jit.folder() / MARK).touch()

@@ -10,9 +10,9 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 
 from core.clock import Clock
-from core.errors import BadAnswer, RpcLimited, RpcRefused, RpcTimedOut, RpcUnavailable, Transient
+from core.errors import BadAnswer, RpcLimited, RpcRefused, RpcTimedOut, RpcUnavailable, Transient, Unverified
 from core.rpc.client import Call, RpcClient, Seat, Sizes
-from core.rpc.limits import NARROW, Breaker, Latency, Learned, Rate, Window
+from core.rpc.limits import NARROW, TRUSTED, Breaker, Latency, Learned, Rate, Trust, Window
 from core.rpc.refusals import Kind, classify
 from core.rpc.wire import UNREADABLE
 
@@ -48,6 +48,10 @@ class EndpointMeter(Protocol):
         """Show whether the endpoint is left alone."""
         ...
 
+    def unverified(self, check: str, trust: float) -> None:
+        """Count a block that did not pass a check, and show how far the endpoint is still believed."""
+        ...
+
 
 class Unmetered:
     """Shows nothing (EndpointMeter)."""
@@ -63,6 +67,9 @@ class Unmetered:
 
     def out(self, is_out: bool) -> None:
         """Show nothing."""
+
+    def unverified(self, check: str, trust: float) -> None:
+        """Count nothing."""
 
 
 class Endpoint:
@@ -87,6 +94,7 @@ class Endpoint:
         self._clock = clock
         self._meter = meter or Unmetered()
         self._window, self._rate, self._latency, self._breaker = Window(), Rate(), Latency(), Breaker()
+        self._trust = Trust()
         self._paused_until = 0.0
         self._answered_at = clock.monotonic()
         self._in_a_row = 0  # refusals for the number of requests, with hardly any under way
@@ -258,6 +266,22 @@ class Endpoint:
         if not was_out:
             self._meter.out(True)
             log.warning("endpoint is out", extra={"node": self.host, "why": str(error)})
+
+    @property
+    def trusted(self) -> bool:
+        """Whether to believe it before others that have not served blocks that fail their checks."""
+        return self._trust.score(self._clock.monotonic()) >= TRUSTED
+
+    def blamed(self, error: Unverified) -> None:
+        """Note a block of it that did not pass."""
+        now = self._clock.monotonic()
+        self._trust.failed(now)
+        error.endpoint = self.name
+        self._meter.unverified(error.check, self._trust.score(now))
+        log.warning(
+            "block does not pass its checks",
+            extra={"node": self.host, "trust": round(self._trust.score(now), 2), "why": str(error)},
+        )
 
     def recognised(self) -> None:
         """Note that it serves the right chain."""

@@ -17,7 +17,7 @@ import msgspec
 import tenacity
 
 from core.clock import Clock, SystemClock
-from core.errors import BadAnswer, RpcLimited, RpcRefused, RpcUnavailable, Transient, WrongChain
+from core.errors import BadAnswer, RpcLimited, RpcRefused, RpcUnavailable, Transient, Unverified, WrongChain
 from core.hex import from_quantity
 from core.rpc import wire
 from core.rpc.client import Call, RpcClient, Seat
@@ -158,6 +158,25 @@ class RpcPool:
         """Return what `ask` makes of one endpoint; it is called with the next one if that one cannot answer."""
         return await self._answer(ask, None, oldest)
 
+    async def each(self, ask: Callable[[Seat], Awaitable[T]]) -> list[T]:
+        """Return what `ask` makes of every endpoint that can answer now, so that they can be held against each other.
+
+        Raises what the last one said if none can.
+        """
+        found: list[T] = []
+        failed: Transient | None = None
+        for endpoint in self.endpoints:
+            if endpoint.expelled is not None or not endpoint.well:
+                continue
+            try:
+                if endpoint.verified or await self._recognise(endpoint):
+                    found.append(await ask(endpoint))
+            except Transient as error:
+                failed = error
+        if not found and failed is not None:
+            raise failed
+        return found
+
     async def _answer(self, ask: Callable[[Seat], Awaitable[T]], method: str | None, about: About) -> T:
         try:
             return await self._round(ask, method, about)
@@ -195,7 +214,7 @@ class RpcPool:
                 endpoint.lacks(kind, error.method, _oldest(about))
                 failed = error
             except (RpcUnavailable, BadAnswer) as error:
-                failed = error
+                failed = _blaming(endpoint, error)
             except WrongChain as error:
                 endpoint.expel(str(error))
             else:
@@ -220,6 +239,8 @@ class RpcPool:
         if self._sticky and self._current in usable:
             usable.sort(key=lambda each: each is not self._current)
         well = [each for each in usable if each.well] or sorted(usable, key=lambda each: each.wait_s)[:1]
+        if not all(each.trusted for each in well):
+            well.sort(key=lambda each: not each.trusted)
         if not any(each.lacking for each in well):
             return well
         oldest = _oldest(about)
@@ -280,6 +301,12 @@ class RpcPool:
         if genesis is not None and genesis.hash != self._genesis_hash:
             return f"the chain now starts at {genesis}: it has been replaced"
         return None
+
+
+def _blaming(endpoint: Endpoint, error: Transient) -> Transient:
+    if isinstance(error, Unverified):
+        endpoint.blamed(error)
+    return error
 
 
 class _Patience:

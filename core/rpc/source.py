@@ -1,19 +1,22 @@
 """A chain as JSON-RPC endpoints tell it (ChainSource)."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
 import msgspec
 
 from core.clock import Clock, SystemClock
-from core.errors import BadAnswer, RpcRefused, RpcUnavailable, WrongChain
+from core.errors import BadAnswer, RpcRefused, RpcUnavailable, Transient, Unverified, WrongChain
 from core.hex import from_quantity, to_quantity
 from core.rpc import wire
 from core.rpc.client import Call, Rpc, Seat
 from core.rpc.refusals import Kind, classify
 from core.types import Block, BlockRange, BlockRef, Head
+from core.verify.checks import NONE, Level, verify
 
 BATCH_BLOCKS: Final = 10  # blocks with receipts a request; larger batches made anvil slower (reference figures, A)
 BATCH_RECEIPTS: Final = 100
@@ -21,13 +24,16 @@ ASK_AGAIN: Final = 3  # times, for a block that came null or contradicts itself
 ASK_AGAIN_S: Final = 0.2
 
 Answers = tuple[Sequence[bytes], Sequence[bytes]]
+# Told of a block that no endpoint served so that it passes: what each of them said.
+OnUnverified = Callable[[Sequence[Unverified]], Awaitable[None]]
 
 
 class RpcSource:
     """Blocks from a chain that must say that it is `chain_id` and, if known, start at `genesis_hash`.
 
-    A block that is null although the endpoint has later ones, or whose receipts are null or of another block, is asked
-    for again a few times, then of another endpoint, if there is one; then it is a BadAnswer.
+    A block that is null although the endpoint has later ones, whose receipts are null or of another block, or that does
+    not pass a check of `level`, is asked for again a few times, then of another endpoint, if there is one; then it is a
+    BadAnswer.
     """
 
     def __init__(
@@ -37,12 +43,16 @@ class RpcSource:
         *,
         genesis_hash: bytes | None = None,
         batch_blocks: int = BATCH_BLOCKS,
+        level: Level | None = None,
+        on_unverified: OnUnverified | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._client = client
         self._chain_id = chain_id
         self._genesis_hash = genesis_hash
         self._batch_blocks = batch_blocks
+        self._level = level or Level(NONE)
+        self._on_unverified = on_unverified
         self._clock = clock or SystemClock()
         self._probing = asyncio.Lock()
 
@@ -62,7 +72,7 @@ class RpcSource:
         """Return the blocks of `wanted` that the node has, in order, with receipts."""
         found: list[Block] = []
         for part in _parts(wanted, self._batch_blocks):
-            blocks = await self._client.answer(partial(self._part, part), oldest=part.first)
+            blocks = await self._verified(part)
             found += blocks
             if len(blocks) < len(part):
                 break
@@ -72,6 +82,30 @@ class RpcSource:
         """Return the undecoded blocks of `wanted`, ascending, and the receipts of each, from one request if it can."""
         numbers = range(wanted.first, wanted.last + 1)
         return await self._client.answer(partial(self._answers, numbers), oldest=wanted.first)
+
+    async def as_told(self, number: int, seat: Seat) -> Block | None:
+        """Return the block at `number` as one endpoint tells it, not verified; None if it has none there."""
+        (raw,), (receipts,) = await self._answers(range(number, number + 1), seat)
+        return _read(number, raw, receipts, seat.host)
+
+    async def _verified(self, part: BlockRange) -> list[Block]:
+        """Return the blocks of `part` from an endpoint whose blocks pass; tell of them if there is none."""
+        failed: list[Unverified] = []
+
+        async def ask(seat: Seat) -> list[Block]:
+            try:
+                return await self._part(part, seat)
+            except Unverified as error:
+                failed.append(error)
+                raise
+
+        try:
+            return await self._client.answer(ask, oldest=part.first)
+        except Transient:
+            if failed and self._on_unverified is not None:
+                with suppress(Transient):  # what failed first is what to raise
+                    await self._on_unverified(failed)
+            raise
 
     async def _verify(self, seat: Seat) -> None:
         found = await chain_id(seat)
@@ -90,23 +124,32 @@ class RpcSource:
             if block is None:
                 break
             found.append(block)
+            await asyncio.sleep(0)  # checking takes milliseconds: others get their turn between two blocks
         return found
 
     async def _block(self, number: int, raw: bytes, receipts: bytes, seat: Seat) -> Block | None:
         """Return the block, asked for again while it is missing or wrong; None where the endpoint's chain ends."""
         for _ in range(ASK_AGAIN):
             try:
-                block = _read(number, raw, receipts, seat.host)
+                block = self._passing(_read(number, raw, receipts, seat.host))
             except BadAnswer:
                 block = None
             if block is not None or (_is_null(raw) and (await _head(seat)).ref.number < number):
                 return block
             await self._clock.sleep(ASK_AGAIN_S)
             (raw,), (receipts,) = await self._answers(range(number, number + 1), seat)
-        block = _read(number, raw, receipts, seat.host)
+        block = self._passing(_read(number, raw, receipts, seat.host))
         if block is None and (await _head(seat)).ref.number >= number:
             raise BadAnswer(f"{seat.host}: block {number} is null, although later ones are not")
         return block
+
+    def _passing(self, block: Block | None) -> Block | None:
+        """Return the block with what it has passed. Raises Unverified."""
+        checks = self._level.checks
+        if block is None or not checks:
+            return block
+        verify(block, checks, self._chain_id)
+        return replace(block, checks=int(checks))
 
     async def _answers(self, numbers: range, seat: Seat) -> Answers:
         if await self._has_block_receipts(numbers[0], seat):
@@ -196,6 +239,8 @@ async def _with_single_receipts(numbers: range, seat: Seat) -> Answers:
 def _read(number: int, raw: bytes, receipts: bytes, host: str) -> Block | None:
     try:
         block = wire.block(raw, receipts)
+    except Unverified:
+        raise
     except BadAnswer as error:
         raise BadAnswer(f"{host}: {error}") from None
     if block is not None and block.number != number:

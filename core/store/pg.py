@@ -10,7 +10,7 @@ import asyncpg
 from core.clock import Clock, SystemClock
 from core.errors import CursorMoved, SeamBroken, StoreUnavailable, WrongChain
 from core.facts import ReorgFact
-from core.store import copy, facts, finality, reader, tokens, vaults
+from core.store import copy, facts, finality, reader, tokens, vaults, verified
 from core.store.bulk import Chunk, RowsRefused
 from core.store.derived import Derived
 from core.store.erase import erase
@@ -215,6 +215,7 @@ class PgStore:
                 await conn.execute(SQL_COVER, self._chain, first.number, tip.number)
             if follows:
                 await conn.execute(SQL_SET_FOLLOWED_FROM, self._chain, first.number)
+            await verified.note(conn, self._chain, blocks, self._clock.now())
             await facts.tell(conn, self._chain, facts.of_head(blocks), self._clock.now())
         self._remember(new)
 
@@ -244,6 +245,7 @@ class PgStore:
                 await self._join(conn, first, last, anchored=anchored)
                 if await conn.execute(SQL_EXTEND_DOWN, self._chain, first.number, last.number) != "UPDATE 1":
                     await conn.execute(SQL_COVER, self._chain, first.number, last.number)
+                await verified.note(conn, self._chain, blocks, self._clock.now())
                 await facts.tell(conn, self._chain, [facts.of_fill(blocks)], self._clock.now())
         except CursorMoved as error:
             raise SeamBroken(f"another writer filled {first.number}..{last.number} first") from error
@@ -442,6 +444,7 @@ class PgStore:
         await erase(conn, *span, self._derived)
         await conn.execute(SQL_UNCOVER_ALL, self._chain, above + 1, last)
         await conn.execute(SQL_UNCOVER_TOP, self._chain, above + 1)
+        await verified.forget(conn, self._chain, gone.orphans)
         await finality.orphaned(conn, self._chain, gone, at)
         await facts.tell(conn, self._chain, [gone], at)
 

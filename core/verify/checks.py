@@ -4,7 +4,8 @@ Of what a node sends with a block, `from` of a transaction, `size`, `totalDiffic
 receipts are in no root: no check covers them. See docs/adr/0015-verification.md.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from enum import IntFlag
 from functools import cached_property
 from typing import Final
@@ -34,6 +35,13 @@ class Check(IntFlag):
     WITHDRAWALS_ROOT = 1024
 
 
+@dataclass(slots=True)
+class Level:
+    """What every block of a chain has to pass; shared by all who fetch its blocks, so that a change reaches them."""
+
+    checks: Check
+
+
 NONE: Final = Check(0)
 ALL: Final = Check(2047)
 OF_HEADER: Final = Check.BLOCK_HASH | Check.WITHDRAWALS_ROOT  # what a block without its transactions can be held to
@@ -54,6 +62,19 @@ def verify(block: Block, checks: Check, chain_id: int) -> None:
                 raise evidence.unverified(check, "block", "an encoding that is known", str(unknown)) from None
 
 
+def can_tell(block: Block) -> Check:
+    """Return what `block` can tell of its chain: an empty one passes most checks whatever its node makes of them."""
+    found = Check.BLOCK_HASH
+    if block.txs:
+        found |= Check.COUNTS | Check.GAS | Check.HEADER_BLOOM | Check.DERIVED
+        found |= Check.RECEIPTS_ROOT | Check.TRANSACTIONS_ROOT | Check.TX_HASH
+    if any(tx.receipt.logs for tx in block.txs):
+        found |= Check.LOG_INDEX | Check.RECEIPT_BLOOM
+    if block.extra is not None and '"withdrawalsRoot"' in block.extra:
+        found |= Check.WITHDRAWALS_ROOT
+    return found
+
+
 def passed(block: Block, checks: Check, chain_id: int) -> Check:
     """Return those of `checks` that `block` passes."""
     found = NONE
@@ -63,6 +84,14 @@ def passed(block: Block, checks: Check, chain_id: int) -> Check:
         except Unverified:
             continue
         found |= check
+    return found
+
+
+def named(checks: Iterable[str]) -> Check:
+    """Return the checks of these names, as `names` gives them."""
+    found = NONE
+    for name in checks:
+        found |= Check[name.upper()]
     return found
 
 
@@ -153,10 +182,10 @@ def _derived(of: _Evidence) -> None:
 
 def _implied(tx: Tx, base_fee: int | None) -> Iterator[tuple[str, object, object]]:
     """Yield what follows from a transaction that passed: what it is called, what it must be and what it is."""
-    created = None
-    if tx.to is None:  # CREATE's address (Yellow Paper, section 7); a failed creation has one as well
-        created = keccak(rlp.sequence((b"\x94" + tx.sender, rlp.integer(tx.nonce))))[12:]
-    yield "contractAddress", _text(created), _text(tx.receipt.contract_address)
+    created, found = None, tx.receipt.contract_address
+    if tx.to is None and (found is not None or tx.receipt.status == 1):  # of a failed creation some nodes name none
+        created = keccak(rlp.sequence((b"\x94" + tx.sender, rlp.integer(tx.nonce))))[12:]  # Yellow Paper, section 7
+    yield "contractAddress", created, found
     price = tx.gas_price
     if tx.fee_cap is not None and tx.tip_cap is not None and base_fee is not None:
         price = min(tx.fee_cap, base_fee + tx.tip_cap)  # EIP-1559

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core.store.bulk import Unusual
-from core.verify.checks import ALL, Check
+from core.verify.checks import ALL, Check, Level
 from indexer.decode.tables import LogTable, TransferTable
 from indexer.hotpath import HotPath
 from tests.realdata.test_realdata import FOLDER, MAINNET, files, report, with_receipts
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no real data in {F
 
 
 def hot_path(checks: Check) -> HotPath:
-    return HotPath(MAINNET, TransferTable(lambda *_: None), LogTable("none"), checks=checks)
+    return HotPath(MAINNET, TransferTable(lambda *_: None), LogTable("none"), level=Level(checks))
 
 
 def encode(path: HotPath, block: Any, receipts: Any) -> int:

@@ -17,12 +17,13 @@ from core.rpc import wire
 from core.store.bulk import Unusual
 from core.types import Block, Tx
 from core.verify import trie as careful_trie
-from core.verify.checks import ALL, NONE, Check, verify
+from core.verify.checks import ALL, NONE, OF_HEADER, Check, Level, verify
 from indexer import warm
 from indexer.compiled import keccak, trie
 from indexer.decode.tables import LogTable, TransferTable
+from indexer.eventpath import EventPath
 from indexer.hotpath import HotPath
-from indexer.verify import ALWAYS, COMPILED
+from indexer.verify import COMPILED
 from tests import blocks, make, sealed
 from tests.unit.test_hotpath import CHAIN
 from tests.unit.test_hotpath_fuzz import changed_bytes, changed_leaf, changed_shape, encoded
@@ -89,7 +90,7 @@ class Path:
 
     def __init__(self, checks: Check = ALL, chain_id: int = CHAIN) -> None:
         self._checks, self._chain = checks, chain_id
-        self._hot = HotPath(chain_id, TransferTable(lambda *_: None), LogTable("all"), checks=checks)
+        self._hot = HotPath(chain_id, TransferTable(lambda *_: None), LogTable("all"), level=Level(checks))
 
     def takes(self, raw: Sequence[bytes], receipts: Sequence[bytes]) -> bool:
         """Whether the hot path takes these answers."""
@@ -97,7 +98,7 @@ class Path:
             piece = self._hot.encode(raw, receipts)
         except (Unusual, BadAnswer):
             return False
-        assert piece.checks == self._checks | ALWAYS
+        assert {header.checks for header in piece.headers} == {int(self._checks)}
         return True
 
     def passes(self, made: Block | Sequence[Block]) -> bool:
@@ -210,7 +211,7 @@ def test_a_price_that_does_not_follow_from_the_bid_is_refused(price: str) -> Non
 def test_the_second_block_of_a_request_is_named(path: Path) -> None:
     first, second = one_block(), replace(one_block(), receipts_root=bytes(32))
     with pytest.raises(Unusual, match=f"block {second.number}: its header does not pass RECEIPTS_ROOT"):
-        HotPath(CHAIN, TransferTable(lambda *_: None), LogTable("none"), checks=COMPILED).encode(
+        HotPath(CHAIN, TransferTable(lambda *_: None), LogTable("none"), level=Level(COMPILED)).encode(
             *blocks.answers([first, second])
         )
 
@@ -241,6 +242,26 @@ def test_lists_of_another_form_are_left_to_the_careful_path(path: Path, old: str
             assert not path.takes([raw.replace(old.encode(), new.encode(), 1)], [receipts])
             return
     pytest.fail(f"no block with {old}")
+
+
+def test_headers_of_events_mode_are_held_to_their_own_hash() -> None:
+    made = one_block()
+    (raw,), _ = blocks.answers([made])
+    header = json.loads(raw)
+    header["transactions"] = [tx["hash"] for tx in header["transactions"]]
+    path = EventPath(CHAIN, TransferTable(lambda *_: None), LogTable("all"), level=Level(ALL))
+    (found,) = path.encode([json.dumps(header).encode()], [b"[]"]).headers
+    assert found.checks == OF_HEADER
+    header["gasUsed"] = hex(made.gas_used + 1)
+    with pytest.raises(Unusual, match="block_hash"):
+        path.encode([json.dumps(header).encode()], [b"[]"])
+
+
+def test_a_failed_creation_may_name_no_contract() -> None:
+    right, only = one_block(), Path(Check.DERIVED)
+    for status, passes in ((0, True), (1, False)):
+        wrong = with_receipt(right, lambda tx: tx.to is None, status=status, root=None, contract_address=None)
+        assert only.passes(wrong) == passes == only.careful(*(each[0] for each in blocks.answers([wrong])))
 
 
 def test_the_block_that_warms_up_passes_all_checks() -> None:
