@@ -21,7 +21,7 @@ from indexer.compiled import answers, blocks, emit, events
 from indexer.compiled.scan import Bytes, Ints
 from indexer.decode.tables import LogTable, PerLog, TransferTable
 from indexer.logpath import Letters, LogPath, Logs
-from indexer.verify import hold_headers
+from indexer.verify import check_headers
 
 # In the order of compiled/events.py and compiled/blocks.py; what has no name has no rows here.
 TABLES: Final = ("event_transaction", "", "", "token_transfer", "log")
@@ -39,7 +39,8 @@ _headers = msgspec.json.Decoder(_Header)
 class EventPath(LogPath):
     """Encodes the headers of blocks and the events of some contracts.
 
-    Of a chain's `level` it holds blocks to what their header alone can tell: nothing proves that logs are complete.
+    Of the checks of `level` those are made that a header passes by itself. Without receipts nothing shows that no event
+    is missing.
     """
 
     def __init__(
@@ -71,7 +72,9 @@ class EventPath(LogPath):
                 raise Unusual(f"blocks from {found[0].number}: {error}") from None
 
     def _rows(self, found: Sequence[_Header], logs: Logs) -> Piece:
-        headers = self._held([wire.header_only(each) for each in found])
+        checks = self._level.checks & OF_HEADER
+        headers = [replace(wire.header_only(each), checks=int(checks)) for each in found]
+        check_headers(checks, headers, self._chain)
         tx_hashes, firsts = _tx_hashes(found)
         self._check(found, logs, tx_hashes, firsts)
         self._sort(logs)
@@ -96,14 +99,6 @@ class EventPath(LogPath):
             },
             tokens=self._tokens(logs, rare, stored), upgraded=rare.upgrades(stored),
         )  # fmt: skip
-
-    def _held(self, headers: list[Block]) -> list[Block]:
-        """Return headers with what they have passed of the chain's level: what can be asked of them alone."""
-        checks = self._level.checks & OF_HEADER
-        if not checks:
-            return headers
-        hold_headers(headers, checks, self._chain)
-        return [replace(header, checks=int(checks)) for header in headers]
 
     def _check(self, found: Sequence[_Header], logs: Logs, tx_hashes: Bytes, firsts: Ints) -> None:
         letters = Letters.of(found)

@@ -28,7 +28,7 @@ from core.store import copy
 from core.store.bulk import Piece, Unusual
 from core.store.derived import Row
 from core.types import Block
-from core.verify.checks import NONE, Level
+from core.verify.checks import NONE, Check, Level
 from indexer.compiled import answers, blocks, emit
 from indexer.compiled.people import address_set
 from indexer.compiled.scan import Bytes, Flags, Ints
@@ -51,6 +51,7 @@ class Batch:
     """The blocks of one request: a row of spans for each transaction and each receipt, and where each block begins."""
 
     headers: Sequence[Block]
+    checks: Check  # what they have to pass
     buf: Bytes
     txs: Ints
     dones: Ints
@@ -70,7 +71,7 @@ class Batch:
 
 
 class HotPath(LogPath):
-    """Encodes blocks of one chain that pass its `level`, None for whatever comes.
+    """Encodes blocks of one chain that pass the checks of `level`, none without it.
 
     `per_log` are tables of few rows; `watched` as in indexer/watch.py, None for all.
     """
@@ -86,7 +87,8 @@ class HotPath(LogPath):
         level: Level | None = None,
     ) -> None:
         super().__init__(chain_id, transfer_table, log_table, per_log)
-        self._verifier = Verifier(chain_id, level or Level(NONE))
+        self._level = level or Level(NONE)
+        self._verifier = Verifier(chain_id)
         self._watch = blocks.Watch(watched is None, *address_set(watched or ()))
         self._follows = [np.zeros(names.count + 1, np.int32) for names in (answers.TX, answers.DONE)]
 
@@ -115,7 +117,8 @@ class HotPath(LogPath):
         logs = self._logs(raw_receipts)
         receipts = len(logs.text) // answers.SHORTEST_RECEIPT
         batch = Batch(
-            headers=(), buf=np.frombuffer(text, np.uint8), logs=logs, firsts=np.zeros(count + 1, np.int32),
+            headers=(), checks=self._level.checks, buf=np.frombuffer(text, np.uint8), logs=logs,
+            firsts=np.zeros(count + 1, np.int32),
             txs=take("txs", (len(text) // answers.SHORTEST_TX, answers.TX.count, 2)),
             dones=take("dones", (receipts, answers.DONE.count, 2)), first_logs=take("first logs", receipts + 1),
         )  # fmt: skip
@@ -131,13 +134,14 @@ class HotPath(LogPath):
         blocks.check_logs(
             logs.buf, logs.spans, batch.first_logs, batch.buf, batch.txs, batch.firsts, letters.hashes, logs.places
         )
-        batch.headers = [_header(block, txs) for block, txs in zip(found, np.diff(batch.firsts).tolist(), strict=True)]
+        totals = np.diff(batch.firsts).tolist()
+        batch.headers = [_header(block, txs, batch.checks) for block, txs in zip(found, totals, strict=True)]
         return batch
 
     def _rows(self, batch: Batch) -> Piece:
         """Verify, sort and write."""
         logs = batch.logs
-        batch.headers = self._verifier.check(batch.headers, batch.of, logs.spans, batch.firsts)
+        self._verifier.check(batch.checks, batch.headers, batch.of, logs.spans, batch.firsts)
         self._sort(logs)
         rare = self._rare(logs, batch.headers)
         out = self._room(batch, len(rare.known))
@@ -176,6 +180,6 @@ class HotPath(LogPath):
         return {"block": rows, **{each.table: rare.of_table(each.table, stored) for each in self._per_log}}
 
 
-def _header(block: _Block, txs: int) -> Block:
+def _header(block: _Block, txs: int, checks: Check) -> Block:
     block.transactions = []  # type: ignore[assignment]
-    return replace(wire.header_only(block), tx_total=txs)
+    return replace(wire.header_only(block), tx_total=txs, checks=int(checks))

@@ -5,7 +5,6 @@ the hot path has of them; the header's own hash, and its withdrawals, by the car
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -14,29 +13,28 @@ from core.errors import Unverified
 from core.store.bulk import Unusual
 from core.types import Block
 from core.verify import checks as careful
-from core.verify.checks import Check, Level
+from core.verify.checks import Check
 from indexer.compiled import bloom, keccak, trie, verify
 from indexer.compiled.blocks import Txs
 from indexer.compiled.encode import GRANT_FIELDS, Nested
 from indexer.compiled.scan import Ints
 from indexer.logpath import Scratch
 
-# What the hot path always checks: not one of these could be left out.
-ALWAYS: Final = Check.COUNTS | Check.LOG_INDEX
+# With COUNTS and LOG_INDEX, which the hot paths always make (blocks.py), these are all that are not of the header.
 COMPILED: Final = (
     Check.GAS | Check.RECEIPT_BLOOM | Check.HEADER_BLOOM | Check.RECEIPTS_ROOT | Check.TRANSACTIONS_ROOT
     | Check.TX_HASH | Check.DERIVED
 )  # fmt: skip
 
-# Bytes that a transaction and its receipt may need beyond their text: headers of lists, and nodes of two tries, of
-# which there are fewer than transactions, each of at most 33 bytes a child and 30 more. A field's text, with its name,
-# is longer than its encoding.
-BEYOND_TEXT: Final = 300
+# Bytes that a transaction and its receipt need at most beyond their text, which is longer than its fields' encoding:
+# headers of lists, leaves, what a created address is the hash of (100); and in each trie, which has fewer branches and
+# extensions than items, at most two children of 33 bytes, a branch's 20 other bytes and an extension's 40 (2 x 126).
+BEYOND_TEXT: Final = 400
 SHORTEST_TEXT: Final = 20  # characters that a text within a transaction takes, with its quotes or its name
 
 
-def hold_headers(headers: Sequence[Block], checks: Check, chain_id: int) -> None:
-    """Raise Unusual unless headers pass those of `checks` that they can be held to alone."""
+def check_headers(checks: Check, headers: Sequence[Block], chain_id: int) -> None:
+    """Raise Unusual, naming check and block, unless all headers pass those of `checks` that are of a header alone."""
     for header in headers:
         try:
             careful.verify(header, checks & careful.OF_HEADER, chain_id)
@@ -45,10 +43,9 @@ def hold_headers(headers: Sequence[Block], checks: Check, chain_id: int) -> None
 
 
 class Verifier:
-    """Holds the blocks of one chain to what they have to pass, besides what the hot path always checks."""
+    """Holds the blocks of one chain to checks."""
 
-    def __init__(self, chain_id: int, level: Level) -> None:
-        self._level = level
+    def __init__(self, chain_id: int) -> None:
         self._chain = chain_id
         self._scratch = Scratch()
         self._state = np.zeros(keccak.STATE, np.uint64)
@@ -56,22 +53,14 @@ class Verifier:
         self._follows = np.zeros(GRANT_FIELDS + 1, np.int32)
         self._word = np.zeros(bloom.SIZE, np.uint8)
 
-    def check(self, headers: Sequence[Block], of: Txs, logs: Ints, firsts: Ints) -> list[Block]:
-        """Return the headers with what their blocks have passed: nothing where nothing is to be passed.
-
-        Raises Unusual, naming check and block, unless all pass; ValueError for what cannot be encoded.
+    def check(self, checks: Check, headers: Sequence[Block], of: Txs, logs: Ints, firsts: Ints) -> None:
+        """Raise Unusual, naming check and block, unless all blocks pass; ValueError for what cannot be encoded.
 
         `firsts` says where each block's transactions begin, `of.first_logs` where each receipt's logs do.
         """
-        checks = self._level.checks
-        if not checks:
-            return list(headers)
-        hold_headers(headers, checks, self._chain)
-        if checks & COMPILED:
-            self._check_compiled(headers, of, logs, firsts, checks)
-        return [replace(header, checks=int(checks | ALWAYS)) for header in headers]
-
-    def _check_compiled(self, headers: Sequence[Block], of: Txs, logs: Ints, firsts: Ints, checks: Check) -> None:
+        check_headers(checks, headers, self._chain)
+        if not checks & COMPILED:
+            return
         fees = [verify.NO_BASE_FEE if (fee := each.base_fee) is None else min(fee, verify.MOST + 1) for each in headers]
         room = self._room(of, firsts)
         failed = verify.check_blocks(
@@ -81,19 +70,7 @@ class Verifier:
             block, tx = room.at.tolist()
             raise Unusual(f"block {headers[block].number}: transaction {tx} does not pass {Check(failed).name}")
         for header, found, gas in zip(headers, room.found, room.gas.tolist(), strict=True):
-            self._check_header(header, found.tobytes(), gas, checks)
-
-    def _check_header(self, header: Block, found: bytes, gas: int, checks: Check) -> None:
-        """Hold a header to what was found of its transactions."""
-        same = {
-            Check.GAS: gas == header.gas_used,
-            Check.HEADER_BLOOM: found[verify.UNION :] == header.logs_bloom,
-            Check.RECEIPTS_ROOT: found[verify.ROOT_OF_RECEIPTS : verify.UNION] == header.receipts_root,
-            Check.TRANSACTIONS_ROOT: found[: verify.ROOT_OF_RECEIPTS] == header.transactions_root,
-        }
-        for check, right in same.items():
-            if check in checks and not right:
-                raise Unusual(f"block {header.number}: its header does not pass {check.name}")
+            _check_header(checks, header, found.tobytes(), gas)
 
     def _room(self, of: Txs, firsts: Ints) -> verify.Room:
         """Return room for all blocks of a request; one block after the other uses it."""
@@ -111,3 +88,16 @@ class Verifier:
             bench, Nested(texts, self._follows), receipts=take("receipts", (txs, 3)), word=self._word,
             found=np.empty((blocks, verify.FOUND), np.uint8), gas=np.zeros(blocks, np.int64), at=np.zeros(2, np.int32),
         )  # fmt: skip
+
+
+def _check_header(checks: Check, header: Block, found: bytes, gas: int) -> None:
+    """Hold a header to what was found of its transactions."""
+    same = {
+        Check.GAS: gas == header.gas_used,
+        Check.HEADER_BLOOM: found[verify.UNION :] == header.logs_bloom,
+        Check.RECEIPTS_ROOT: found[verify.ROOT_OF_RECEIPTS : verify.UNION] == header.receipts_root,
+        Check.TRANSACTIONS_ROOT: found[: verify.ROOT_OF_RECEIPTS] == header.transactions_root,
+    }
+    for check, right in same.items():
+        if check in checks and not right:
+            raise Unusual(f"block {header.number}: its header does not pass {check.name}")

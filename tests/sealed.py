@@ -100,7 +100,12 @@ def sealed(block: Block, chain_id: int) -> Block:
     return replace(made, hash=keccak(encode.header(made)))
 
 
-def chain(seed: object, length: int, chain_id: int, *, most_txs: int = 8, most_logs: int = 6) -> Sequence[Block]:
-    """Return `length` blocks, each by itself: they do not link."""
-    made = blocks.chain(seed, length, most_txs=most_txs, most_logs=most_logs)
-    return [sealed(each, chain_id) for each in made]
+def chain(
+    seed: object, length: int, chain_id: int, *, first: int = 0, most_txs: int = 8, most_logs: int = 6
+) -> Sequence[Block]:
+    """Return `length` linked blocks."""
+    made: list[Block] = []
+    for each in blocks.chain(seed, length, first=first, most_txs=most_txs, most_logs=most_logs):
+        parent = made[-1].hash if made else each.parent_hash
+        made.append(sealed(replace(each, parent_hash=parent), chain_id))
+    return made

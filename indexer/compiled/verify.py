@@ -12,6 +12,7 @@ from indexer.compiled.answers import (
     DONE_CUMULATIVE,
     DONE_GAS,
     DONE_PRICE,
+    DONE_STATUS,
     TX_FEE_CAP,
     TX_FROM,
     TX_GAS_PRICE,
@@ -188,12 +189,20 @@ def check_price(buf: Bytes, tx: Ints, done_buf: Bytes, done: Ints, base_fee: int
 
 
 @compiled
+def check_created(room: Room, done_buf: Bytes, done: Ints, message: int) -> bool:
+    """Whether contractAddress of a creation is the hash that `message` has; of a failed one some nodes name none."""
+    if done[DONE_CREATED, 0] < 0:
+        return done[DONE_STATUS, 0] < 0 or small(done_buf, done, DONE_STATUS, 1) == 0
+    return is_hash(room, done_buf, done, DONE_CREATED, message, 32 - SIZE)
+
+
+@compiled
 def check_derived(room: Room, of: Txs, first: int, end: int, base_fee: int, messages: int) -> bool:
     """Whether contractAddress and prices follow from the transactions; created addresses are the given messages."""
     for tx in range(first, end):
         sent, done = of.txs[tx], of.dones[tx]
         if sent[TX_TO, 0] < 0:
-            right = is_hash(room, of.done_buf, done, DONE_CREATED, messages, 32 - SIZE)
+            right = check_created(room, of.done_buf, done, messages)
             messages += 1
         else:
             right = done[DONE_CREATED, 0] < 0

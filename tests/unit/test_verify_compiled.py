@@ -17,11 +17,12 @@ from core.rpc import wire
 from core.store.bulk import Unusual
 from core.types import Block, Tx
 from core.verify import trie as careful_trie
-from core.verify.checks import ALL, NONE, Check, Level, verify
+from core.verify.checks import ALL, NONE, OF_HEADER, Check, Level, verify
 from indexer.compiled import build, keccak, trie
 from indexer.decode.tables import LogTable, TransferTable
+from indexer.eventpath import EventPath
 from indexer.hotpath import HotPath
-from indexer.verify import ALWAYS, COMPILED
+from indexer.verify import COMPILED
 from tests import blocks, make, sealed
 from tests.unit.test_hotpath import CHAIN
 from tests.unit.test_hotpath_fuzz import changed_bytes, changed_leaf, changed_shape, encoded
@@ -103,7 +104,7 @@ class Path:
             piece = self._hot.encode(raw, receipts)
         except (Unusual, BadAnswer):
             return False
-        assert {header.checks for header in piece.headers} == {int(self._checks | ALWAYS) if self._checks else 0}
+        assert {header.checks for header in piece.headers} == {int(self._checks)}
         return True
 
     def passes(self, made: Block | Sequence[Block]) -> bool:
@@ -247,6 +248,26 @@ def test_lists_of_another_form_are_left_to_the_careful_path(path: Path, old: str
             assert not path.takes([raw.replace(old.encode(), new.encode(), 1)], [receipts])
             return
     pytest.fail(f"no block with {old}")
+
+
+def test_headers_of_events_mode_are_held_to_their_own_hash() -> None:
+    made = one_block()
+    (raw,), _ = blocks.answers([made])
+    header = json.loads(raw)
+    header["transactions"] = [tx["hash"] for tx in header["transactions"]]
+    path = EventPath(CHAIN, TransferTable(lambda *_: None), LogTable("all"), level=Level(ALL))
+    (found,) = path.encode([json.dumps(header).encode()], [b"[]"]).headers
+    assert found.checks == OF_HEADER
+    header["gasUsed"] = hex(made.gas_used + 1)
+    with pytest.raises(Unusual, match="block_hash"):
+        path.encode([json.dumps(header).encode()], [b"[]"])
+
+
+def test_a_failed_creation_may_name_no_contract() -> None:
+    right, only = one_block(), Path(Check.DERIVED)
+    for status, passes in ((0, True), (1, False)):
+        wrong = with_receipt(right, lambda tx: tx.to is None, status=status, root=None, contract_address=None)
+        assert only.passes(wrong) == passes == only.careful(*(each[0] for each in blocks.answers([wrong])))
 
 
 @pytest.mark.parametrize("change", [changed_leaf, changed_shape, changed_bytes])
