@@ -233,20 +233,20 @@ def encoder(chain: Chain) -> LateEncoder:
     known = (TransferTable, LogTable, VaultTable, EventTransactionTable)
     assert all(isinstance(each, known) for each in chain.derived), "a table unknown to the hot path would stay empty"
     if of.mode == "events":
-        return LateEncoder(partial(_event_path, chain.id, transfers, logs, per_log))
-    return LateEncoder(partial(_hot_path, chain.id, transfers, logs, per_log, watched_of(of)))
+        return LateEncoder(partial(_event_path, chain.id, transfers, logs, per_log, level=chain.level))
+    return LateEncoder(partial(_hot_path, chain.id, transfers, logs, per_log, watched_of(of), level=chain.level))
 
 
-def _hot_path(*given: Any) -> Encoder:
+def _hot_path(*given: Any, level: Level) -> Encoder:
     from indexer.hotpath import HotPath  # noqa: PLC0415 - as late as LateEncoder says
 
-    return HotPath(*given)
+    return HotPath(*given, level=level)
 
 
-def _event_path(*given: Any) -> Encoder:
+def _event_path(*given: Any, level: Level) -> Encoder:
     from indexer.eventpath import EventPath  # noqa: PLC0415 - as late as LateEncoder says
 
-    return EventPath(*given)
+    return EventPath(*given, level=level)
 
 
 def watched_of(chain: ChainSettings) -> Collection[bytes] | None:
