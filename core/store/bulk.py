@@ -1,12 +1,11 @@
 """Rows that are already in COPY's binary format: what the hot path hands to the store. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from core.store.derived import Row
 from core.types import Block, BlockRange
-from core.verify.checks import NONE, Check
 
 # PostgreSQL manual, COPY, "Binary Format": signature, flags, length of the header extension; and the trailer.
 HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -36,7 +35,6 @@ class Piece:
     `headers` are the blocks without their transactions, ascending. `copies` hold the tuples of each table in binary
     COPY format, without header and trailer, `counts` how many they are. `records` are rows as Python values, for tables
     of few rows. `tokens` maps each token that moved to its standard, `upgraded` are contracts that run other code now.
-    `checks` are what each of these blocks has passed.
     """
 
     headers: Sequence[Block]
@@ -45,7 +43,6 @@ class Piece:
     records: Mapping[str, Sequence[Row]]
     tokens: Mapping[bytes, int] = field(default_factory=dict)
     upgraded: frozenset[bytes] = frozenset()
-    checks: Check = NONE
 
     @property
     def size(self) -> int:
@@ -61,12 +58,8 @@ class Chunk:
 
     @property
     def headers(self) -> list[Block]:
-        """The blocks without their transactions, each with what it has passed."""
-        return [
-            replace(header, checks=int(piece.checks)) if piece.checks else header
-            for piece in self.pieces
-            for header in piece.headers
-        ]
+        """The blocks without their transactions."""
+        return [header for piece in self.pieces for header in piece.headers]
 
     @property
     def blocks(self) -> BlockRange:

@@ -1,6 +1,7 @@
 """A node that lies, in front of a real one: what it leaves out or changes is never stored, and it is blamed."""
 
 # ruff: noqa: F811 - a fixture of a neighbour, imported to be used
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,10 +19,11 @@ from core.store.pool import Pool
 from core.store.verified import PgVerified
 from core.types import BlockRange, Head
 from core.verify.checks import ALL, named
-from daemon.chains import Chain, endpoints, introduced, second_look
+from daemon.chains import Chain, bulk, encoder, endpoints, introduced, second_look
 from devnet.node import Draft, Node
 from devnet.town import Devnet
 from indexer.backfill import ASIDE_S, Backfill, WantedRange
+from indexer.encoded import EncodedHead
 from indexer.follow import Follower
 from tests.anvil.test_tokens import pool  # noqa: F401 - a fixture
 from tests.unit.clocks import FakeClock
@@ -272,8 +274,30 @@ async def test_what_the_only_node_lies_about_is_quarantined_until_it_tells_the_t
         assert (await verified.completeness()).share == 1.0
 
 
+@pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
+async def test_compiled_code_takes_no_lie_for_the_truth_at_the_head(
+    lie: Lie, pool: Pool, devnet: Devnet, loud: Callable[[], Any]
+) -> None:
+    liar = Liar(devnet.http_url)
+    async with serving(liar) as url, connected(pool, url) as chain:
+        await stepped(chain)
+        late = encoder(chain)
+        await late.load()
+        head = EncodedHead(chain.answers, late, chain.store, name="one")
+        head_of = asyncio.create_task(head.run())
+        await asyncio.sleep(0)  # the encoder is loaded: it is ready
+        number = await loud()
+        honest = await head.fetch(BlockRange(number, number))
+        assert honest is not None
+        assert [header.checks for header in honest.headers] == [int(ALL)]
+        liar.lie = lie
+        assert await head.fetch(BlockRange(number, number)) is None
+        head_of.cancel()
+
+
+@pytest.mark.parametrize("way", ["careful", "hot"])
 async def test_history_is_filled_around_a_block_that_the_only_node_lies_about(
-    pool: Pool, devnet: Devnet, loud: Callable[[], Any]
+    way: str, pool: Pool, devnet: Devnet, loud: Callable[[], Any]
 ) -> None:
     number = await loud()
     for _ in range(3):
@@ -283,8 +307,9 @@ async def test_history_is_filled_around_a_block_that_the_only_node_lies_about(
         await stepped(chain)
         liar.lie = one_log_less_renumbered
         filling = Backfill(
-            chain.source, chain.store, [WantedRange(0)], name="one", chunk_blocks=4, settled_blocks=0, clock=clock
-        )
+            chain.source, chain.store, [WantedRange(0)], name="one", chunk_blocks=4, settled_blocks=0, clock=clock,
+            bulk=bulk(chain) if way == "hot" else None,
+        )  # fmt: skip
         while await filling.step():
             pass
         covered = await chain.store.coverage()
@@ -297,6 +322,7 @@ async def test_history_is_filled_around_a_block_that_the_only_node_lies_about(
         assert [(span.first, span.last) for span in await chain.store.coverage()] == [(0, number + 3)]
         assert await PgVerified(pool, chain.id).count_quarantined() == 0
         await stored_as_it_is(chain, number)
+        assert (await PgVerified(pool, chain.id).completeness()).share == 1.0
 
 
 async def test_a_restart_with_a_node_that_lies_weakens_nothing(

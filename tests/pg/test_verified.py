@@ -87,9 +87,9 @@ async def test_the_level_is_kept_with_the_blocks_by_every_way_in_and_out(
     await store.commit(weak(A[12:13]), after=A[11].ref)
     await store.commit(A[13:20], after=A[12].ref)
     await store.fill(weak(A[5:10], Check.COUNTS))
-    header = dataclasses.replace(A[4], txs=(), tx_total=len(A[4].txs), checks=0)
+    header = dataclasses.replace(A[4], txs=(), tx_total=len(A[4].txs))
     rows = {"block": [header_row(CHAIN, header, 6, stored=0)]}
-    await store.fill_chunk(Chunk([Piece([header], {}, {}, rows, checks=ALL)]), anchored=True)
+    await store.fill_chunk(Chunk([Piece([header], {}, {}, rows)]), anchored=True)
     assert spans(await verified.below_level(ALL)) == ["12..12", "5..9"]
     assert spans(await verified.below_level(Check.COUNTS)) == ["12..12"]
     found = await verified.completeness()
