@@ -65,7 +65,7 @@ kills: setup ## kill -9 of every process under load, RUNS (50) times, then compa
 soak: setup ## does memory grow? the demo's load for MINUTES (60): prints JSON
 	@$(BIN)/python -m tests.e2e.soak --minutes $${MINUTES:-60}
 
-bench: setup ## measure: FIXTURE_BLOCKS traffic blocks (1,200), ONLY some of node,full,growth,latency,head
+bench: setup ## measure: FIXTURE_BLOCKS traffic blocks (1,200), ONLY some of node,full,verified,growth,latency,head
 	$(BIN)/python -m tests.bench run $(if $(ONLY),--only $(ONLY))
 
 bench-stream: $(VENV)/.ready ## measure how late facts are on the stream: prints JSON

@@ -11,13 +11,15 @@ from core.metered import MeteredSource, MeteredStore
 from core.metrics import ChainMetrics, Metrics
 from core.rpc.calibrate import NEWEST, Calibration, calibrate
 from core.rpc.client import RpcClient
+from core.rpc.hedge import Hedges
 from core.rpc.logs import EventAnswers
 from core.rpc.memory import EndpointMemory
 from core.rpc.pool import RpcPool
 from core.rpc.source import RpcSource, chain_id, finalized
 from core.service import Service, supervise
 from core.settings import ChainSettings
-from core.store.derived import Derived
+from core.store.audit import PgAudit
+from core.store.derived import Derived, TableRows
 from core.store.endpoints import PgLearned
 from core.store.pg import PgStore
 from core.store.pool import Pool
@@ -29,6 +31,7 @@ from indexer.calibration import Calibrator
 from indexer.decode.tables import EventTransactionTable, LogTable, TransferTable, VaultTable
 from indexer.late import LateEncoder
 from indexer.pipeline import Encoder, Pipeline
+from indexer.recheck import SecondLook
 from indexer.watch import only_events, watching
 
 log = logging.getLogger(__name__)
@@ -106,12 +109,17 @@ class ChainServices:
 def endpoints(name: str, of: ChainSettings, metrics: Metrics, *, sticky: bool = False) -> RpcPool:
     """Return a chain's nodes, not yet connected. Raises BadConfig if there is none.
 
-    `sticky`: stay with the node that answers until it fails; for what follows the head.
+    `sticky`: stay with the node that answers until it fails, and ask a second one when it is late; for what follows the
+    head.
     """
     if not of.endpoints:
         raise BadConfig(f"chains.{name}.http: no URL of a node; set it, or CHAINWORKD_RPC_URL")
     clients = [RpcClient(url, deadline_s=of.deadline_s) for url in of.endpoints]
-    return RpcPool(clients, chain_id=of.chain_id, sticky=sticky, meter=metrics.for_chain(name).endpoint)
+    meter = metrics.for_chain(name)
+    return RpcPool(
+        clients, chain_id=of.chain_id, primaries=len(of.primaries), sticky=sticky, meter=meter.endpoint,
+        hedges=Hedges(meter) if sticky else None,
+    )  # fmt: skip
 
 
 async def introduced(name: str, of: ChainSettings, client: RpcPool, pool: Pool, metrics: Metrics) -> Chain:
@@ -121,15 +129,13 @@ async def introduced(name: str, of: ChainSettings, client: RpcPool, pool: Pool, 
     except WrongChain as error:
         raise WrongChain(f"chains.{name}: {error}") from None
     meter, watched = metrics.for_chain(name), watched_of(of)
-    derived = _tables(of, meter)
-    events = of.mode == "events"
-    keep = None if watched is None else only_events(watched) if events else watching(watched)
-    store = PgStore(pool, found, derived=derived, keep=keep, transactions=not events)
+    derived = _tables(of, _malformed(meter))
+    store = _store(pool, found, of, derived)
     genesis = await RpcSource(client, found).ref_at(0)
     genesis_hash = None if genesis is None else genesis.hash
     await store.register(name, genesis_hash)
     client.expect(found, genesis_hash)
-    await declare(pool, found, name, watched, events_only=events)
+    await declare(pool, found, name, watched, events_only=of.mode == "events")
     level, verified = Level(NONE), PgVerified(pool, found)
     source = RpcSource(
         client, found, genesis_hash=genesis_hash, batch_blocks=of.batch_blocks, level=level,
@@ -155,13 +161,44 @@ async def _calibration(client: RpcPool, source: RpcSource, chain: int, depth: in
     return await calibrate(client, source, chain, head if settled < NEWEST else settled)
 
 
-def _tables(of: ChainSettings, meter: ChainMetrics) -> Sequence[Derived]:
-    """Return the tables that a chain's blocks imply. A malformed log is counted and named, once, at debug."""
+def _store(pool: Pool, chain: int, of: ChainSettings, derived: Sequence[Derived]) -> PgStore:
+    return PgStore(pool, chain, derived=derived, keep=_kept(of), transactions=of.mode != "events")
+
+
+def _kept(of: ChainSettings) -> Callable[[Block], Block] | None:
+    """Return what leaves out of a block what is not stored of it, None where all is."""
+    watched = watched_of(of)
+    if watched is None:
+        return None
+    return only_events(watched) if of.mode == "events" else watching(watched)
+
+
+def second_look(chain: Chain) -> SecondLook:
+    """Return what holds stored blocks against the node again."""
+    of, keep, every_log = chain.settings, _kept(chain.settings), LogTable("all")
+    store = _store(chain.pool, chain.id, of, _tables(of, lambda *_: None))  # a malformed log was counted already
+
+    def possible(blocks: Sequence[Block]) -> TableRows:
+        kept = blocks if keep is None else map(keep, blocks)
+        rows = [row for block in kept for row in every_log.derive(chain.id, block).rows]
+        return TableRows(every_log.table, every_log.columns, rows)
+
+    audit = PgAudit(chain.pool, chain.id, store.rows_of, possible)
+    return SecondLook(chain.source, audit, chain.store.coverage, PgVerified(chain.pool, chain.id).quarantine)
+
+
+def _malformed(meter: ChainMetrics) -> Callable[[Block, Log, str], None]:
+    """Return what counts a malformed log, and names it once, at debug."""
 
     def malformed(block: Block, event: Log, why: str) -> None:
         meter.malformed()
         log.debug("malformed log", extra={"block": block.number, "log": event.index, "why": why})
 
+    return malformed
+
+
+def _tables(of: ChainSettings, malformed: Callable[[Block, Log, str], None]) -> Sequence[Derived]:
+    """Return the tables that a chain's blocks imply."""
     tables: list[Derived] = [
         TransferTable(malformed), VaultTable(addresses(of.vaults), malformed),
         LogTable(of.logs, addresses(of.watched)),
@@ -177,33 +214,39 @@ def addresses(texts: Sequence[str]) -> list[bytes]:
 def bulk(chain: Chain) -> Pipeline:
     """Return what fills settled history of the chain."""
     of = chain.settings
+    late = encoder(chain)
+    if of.mode == "events":
+        found = EventAnswers(chain.client, sorted(watched_of(of) or ()))
+        return Pipeline(
+            found, chain.source, late, chain.store, chunk_blocks=of.chunk_blocks * EVENT_CHUNK,
+            part_blocks=EVENT_PART, prepare=late.load,
+        )  # fmt: skip
+    return Pipeline(chain.answers, chain.source, late, chain.store, chunk_blocks=of.chunk_blocks, prepare=late.load)
+
+
+def encoder(chain: Chain) -> LateEncoder:
+    """Return what turns the node's answers into rows of the chain's tables."""
+    of = chain.settings
     transfers = next(each for each in chain.derived if isinstance(each, TransferTable))
     logs = next(each for each in chain.derived if isinstance(each, LogTable))
     per_log = [each for each in chain.derived if isinstance(each, VaultTable)]
     known = (TransferTable, LogTable, VaultTable, EventTransactionTable)
     assert all(isinstance(each, known) for each in chain.derived), "a table unknown to the hot path would stay empty"
-    watched = watched_of(of)
     if of.mode == "events":
-        found = EventAnswers(chain.client, sorted(watched or ()))
-        late = LateEncoder(partial(_event_path, chain.id, transfers, logs, per_log))
-        return Pipeline(
-            found, chain.source, late, chain.store, chunk_blocks=of.chunk_blocks * EVENT_CHUNK,
-            part_blocks=EVENT_PART, prepare=late.load,
-        )  # fmt: skip
-    late = LateEncoder(partial(_hot_path, chain.id, transfers, logs, per_log, watched))
-    return Pipeline(chain.answers, chain.source, late, chain.store, chunk_blocks=of.chunk_blocks, prepare=late.load)
+        return LateEncoder(partial(_event_path, chain.id, transfers, logs, per_log, level=chain.level))
+    return LateEncoder(partial(_hot_path, chain.id, transfers, logs, per_log, watched_of(of), level=chain.level))
 
 
-def _hot_path(*given: Any) -> Encoder:
+def _hot_path(*given: Any, level: Level) -> Encoder:
     from indexer.hotpath import HotPath  # noqa: PLC0415 - as late as LateEncoder says
 
-    return HotPath(*given)
+    return HotPath(*given, level=level)
 
 
-def _event_path(*given: Any) -> Encoder:
+def _event_path(*given: Any, level: Level) -> Encoder:
     from indexer.eventpath import EventPath  # noqa: PLC0415 - as late as LateEncoder says
 
-    return EventPath(*given)
+    return EventPath(*given, level=level)
 
 
 def watched_of(chain: ChainSettings) -> Collection[bytes] | None:

@@ -1,4 +1,4 @@
-"""Backfill's bulk path in a World: encoders that leave blocks whole, as headers, for a store of blocks."""
+"""The encoded paths of history and head in a World: encoders that leave blocks whole, for a store of blocks."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -45,6 +45,9 @@ class NameEncoder:
         self._world = world
         self._names = names
 
+    async def load(self) -> None:
+        """Have nothing to load."""
+
     def encode(self, raw_blocks: Sequence[bytes], raw_rest: Sequence[bytes]) -> Piece:
         """Return the blocks as headers."""
         del raw_rest
@@ -58,6 +61,9 @@ class WireEncoder:
 
     def __init__(self, world: World) -> None:
         self._world = world
+
+    async def load(self) -> None:
+        """Have nothing to load."""
 
     def encode(self, raw_blocks: Sequence[bytes], raw_rest: Sequence[bytes]) -> Piece:
         """Return the blocks as headers."""

@@ -9,15 +9,18 @@ from core.chain import ChainSource
 from core.clock import Clock
 from core.errors import WrongChain
 from core.rpc.finality import RpcFinality
+from core.rpc.hedge import Hedges
+from core.rpc.panel import HeadPanel
 from core.rpc.pool import RpcPool
 from core.rpc.source import RpcSource, finalized
 from core.service import Service, supervise
 from core.verify.checks import ALL, Level
 from indexer.backfill import Backfill
+from indexer.encoded import EncodedHead, LoadedEncoder
 from indexer.finality import FinalitySource, FinalityWatch
 from indexer.follow import Follower
 from indexer.head import HeadWatch
-from indexer.pipeline import Answers, Encoder, Pipeline
+from indexer.pipeline import Answers, Pipeline
 from indexer.retention import Retention
 from simulator.blocks import CHAIN_ID, history
 from simulator.bulk import NameEncoder, Names, WireEncoder, inline
@@ -38,12 +41,14 @@ HURRY: Final = 10  # a supervisor's pauses are so much shorter: a storm is over 
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """What one process has of the chain."""
+    """What one process has of the chain; `pool` are its endpoints, where there are any."""
 
     source: ChainSource
     finality: FinalitySource
     finalized: Callable[[], Awaitable[int | None]]
-    bulk: Callable[[FaultyStore], Pipeline]
+    answers: Answers
+    encoder: LoadedEncoder
+    pool: RpcPool | None = None
 
 
 class Processes:
@@ -66,28 +71,36 @@ class Processes:
     def head(self, name: str) -> Sequence[Service]:
         """Build what daemon/head.py builds; the first is the one that death looks for."""
         plan, clock = self._world.plan, self._clock
-        side, store = self._side(name), self.store()
+        side, store, counts = self._side(name, sticky=True), self.store(), _Unwatched()
+        panels = [
+            HeadPanel(pool, counts, name=name, look_s=4 * POLL_S, clock=clock)
+            for pool in [side.pool]
+            if pool is not None and plan.endpoints > 1
+        ]
         heads = HeadWatch(
-            side.source, store, _Unwatched(), name=name, stream=self._world.announcements, poll_s=POLL_S, clock=clock
-        )
+            side.source, store, counts, name=name, streams=[self._world.announcements],
+            agreement=next(iter(panels), None), poll_s=POLL_S, clock=clock,
+        )  # fmt: skip
+        encoded = [EncodedHead(side.answers, side.encoder, store, name=name, offload=inline)] * plan.encoded
         follower = Follower(
-            side.source, store, heads, name=name, max_blocks=plan.max_blocks, jump_blocks=plan.jump_blocks, clock=clock
-        )
+            side.source, store, heads, name=name, max_blocks=plan.max_blocks, jump_blocks=plan.jump_blocks,
+            encoded=next(iter(encoded), None), clock=clock,
+        )  # fmt: skip
         finality = FinalityWatch(
             side.finality, FaultyFinality(store), self._database.doors().alarms, name=name, poll_s=4 * POLL_S,
             clock=clock,
         )  # fmt: skip
-        return [follower, heads, finality]
+        return [follower, heads, finality, *panels, *encoded]
 
     def backfill(self, name: str) -> Sequence[Service]:
         """Build what daemon/history.py builds, and a reader of facts beside it."""
         plan, clock = self._world.plan, self._clock
-        side, store = self._side(name), self.store()
+        side, store = self._side(name, sticky=False), self.store()
         services: list[Service] = [
             Backfill(
                 side.source, store, plan.wanted, name=name, chunk_blocks=plan.chunk_blocks,
                 settled_blocks=plan.settled_blocks, retain_blocks=plan.retain_blocks,
-                bulk=side.bulk(store) if plan.bulk else None, clock=clock,
+                bulk=self._pipeline(side, store) if plan.encoded else None, clock=clock,
             ),
             Reading(self._judge.reader, self._database.doors().facts, self._world, clock),
         ]  # fmt: skip
@@ -99,49 +112,38 @@ class Processes:
             services.append(_Chore(retention, clock))
         return services
 
-    def _side(self, name: str) -> _Side:
-        return self._objects() if self._world.plan.level == "objects" else self._wire(name)
+    def _side(self, name: str, *, sticky: bool) -> _Side:
+        return self._objects() if self._world.plan.level == "objects" else self._wire(name, sticky=sticky)
 
     def _objects(self) -> _Side:
         node = Node(self._world, part=self._world.plan.batch_blocks)
+        names = Names(node)
 
         async def final() -> int | None:
             found = (await node.finality()).finalized
             return None if found is None else found.number
 
-        def bulk(store: FaultyStore) -> Pipeline:
-            names = Names(node)
-            return self._pipeline(names, node, NameEncoder(self._world, names), store)
+        return _Side(node, node, final, names, NameEncoder(self._world, names))
 
-        return _Side(node, node, final, bulk)
-
-    def _wire(self, name: str) -> _Side:
+    def _wire(self, name: str, *, sticky: bool) -> _Side:
         world, plan = self._world, self._world.plan
         genesis = history(plan.history)[0].hash
-        clients = [SimulatedEndpoint(world, each, self._truth) for each in "abc"[: plan.endpoints]]
         pool = RpcPool(
-            clients,
-            chain_id=CHAIN_ID,
-            genesis_hash=genesis,
-            sticky=True,
-            clock=self._clock,
-            dice=world.lot("pool", name),
-        )
+            [SimulatedEndpoint(world, each, self._truth) for each in "abc"[: plan.endpoints]],
+            chain_id=CHAIN_ID, genesis_hash=genesis, sticky=sticky, hedges=Hedges(_Unwatched()) if sticky else None,
+            clock=self._clock, dice=world.lot("pool", name),
+        )  # fmt: skip
         source = RpcSource(
             pool, CHAIN_ID, genesis_hash=genesis, batch_blocks=plan.batch_blocks, level=Level(ALL), clock=self._clock
         )
-
-        def bulk(store: FaultyStore) -> Pipeline:
-            return self._pipeline(source, source, WireEncoder(world), store)
-
         tags = RpcFinality(pool, safe_depth=plan.safe_depth, finalized_depth=plan.finalized_depth)
-        return _Side(source, tags, lambda: finalized(pool), bulk)
+        return _Side(source, tags, lambda: finalized(pool), source, WireEncoder(world), pool)
 
-    def _pipeline(self, answers: Answers, source: ChainSource, encoder: Encoder, store: FaultyStore) -> Pipeline:
+    def _pipeline(self, side: _Side, store: FaultyStore) -> Pipeline:
         plan = self._world.plan
         return Pipeline(
-            answers, source, encoder, store, chunk_blocks=plan.chunk_blocks, part_blocks=plan.batch_blocks,
-            clock=self._clock, offload=inline,
+            side.answers, side.source, side.encoder, store, chunk_blocks=plan.chunk_blocks,
+            part_blocks=plan.batch_blocks, clock=self._clock, offload=inline,
         )  # fmt: skip
 
     # -- how they live -------------------------------------------------------------------------------------------------
@@ -198,12 +200,18 @@ class Processes:
 
 
 class _Unwatched:
-    """Counts nothing (HeadMetrics)."""
+    """Counts nothing (HeadMetrics, PanelMeter, HedgeMeter)."""
 
     def announced(self, origin: str) -> None:
         """Count nothing."""
 
     def socket_dropped(self, why: str) -> None:
+        """Count nothing."""
+
+    def voted(self, outcome: str) -> None:
+        """Count nothing."""
+
+    def hedged(self, outcome: str) -> None:
         """Count nothing."""
 
 

@@ -106,7 +106,7 @@ def _doors(store: MemoryStore) -> Doors:
 
 
 class FaultyStore:
-    """A BulkStore in front of a Database whose calls fail now and then; after every write the judge looks."""
+    """An EncodedStore in front of a Database whose calls fail now and then; after every write the judge looks."""
 
     def __init__(self, doors: Doors, database: Database, world: World, judge: Judge) -> None:
         self._doors = doors
@@ -150,9 +150,17 @@ class FaultyStore:
     async def fill_chunk(self, chunk: Chunk, *, anchored: bool, lease: Lease | None = None) -> None:
         """Fill with blocks that an encoder left whole (simulator/bulk.py), or refuse them."""
         del lease
+        self._refuse(chunk)
+        await self.write("fill_chunk", lambda doors: doors.store.fill(chunk.headers, anchored=anchored))
+
+    async def commit_chunk(self, chunk: Chunk, *, after: BlockRef | None) -> None:
+        """Commit blocks that an encoder left whole, or refuse them."""
+        self._refuse(chunk)
+        await self.write("commit_chunk", lambda doors: doors.store.commit(chunk.headers, after=after))
+
+    def _refuse(self, chunk: Chunk) -> None:
         if self._world.strikes(self._world.fate("rows", chunk.headers[0].hash), "rows refused", REFUSED):
             raise RowsRefused("no table holds this")
-        await self.write("fill_chunk", lambda doors: doors.store.fill(chunk.headers, anchored=anchored))
 
     async def begin(self, block: Block, *, after: BlockRef | None = None) -> None:
         """Store a block for history to be filled below."""
@@ -174,7 +182,7 @@ class FaultyStore:
         """Carry out a write, or not, or without an answer, and let the judge look."""
         world, weather = self._world, self._world.weather
         dice = world.fate("store", what)
-        await world.blink(dice)
+        await world.blink(dice, weather.write_s)
         if world.strikes(dice, "store failed before", weather.store_before):
             raise StoreUnavailable(f"{what}: 08006 connection failure")
         if world.strikes(dice, "store failed midway", weather.store_midway):

@@ -10,6 +10,7 @@ Level = Literal["objects", "wire"]
 Mode = Literal["full", "watch", "events"]
 
 TURNS: Final = 60
+EARLY: Final = 8  # of them
 SETTLED: Final = 16
 MARGIN: Final = 24
 MOST_HISTORY: Final = 2_000  # blocks before the first turn
@@ -34,13 +35,14 @@ class Given(TypedDict, total=False):
 class Plan:
     """How a seed's indexer is set up.
 
-    `level`: objects answer, or JSON-RPC endpoints do. `bulk`: settled history goes through the pipeline.
+    `level`: objects answer, or JSON-RPC endpoints do. `encoded`: settled history goes through the pipeline, the head's
+    blocks as rows.
     `mortal`: processes die at their first await, then at their second, and so on; otherwise at a moment of chance.
     `tags`: nodes know `safe` and `finalized`; otherwise the depths count.
     """
 
     level: Level
-    bulk: bool
+    encoded: bool
     mortal: bool
     tags: bool
     writers: int
@@ -71,16 +73,16 @@ class Plan:
 def plan_of(seed: int, given: Given) -> Plan:
     """Draw a seed's set-up, except for what is given."""
     dice = random.Random(f"{seed}|plan")
-    everything, some = (WantedRange(0),), (WantedRange(3, 9), WantedRange(14, 17))
+    everything, island, some = (WantedRange(0),), (WantedRange(0, 12),), (WantedRange(3, 9), WantedRange(14, 17))
     safe = dice.randint(2, 6)
     drawn = Plan(
         level=dice.choice(("objects", "wire")),
-        bulk=dice.random() < 0.4,
+        encoded=dice.random() < 0.4,
         mortal=dice.random() < 0.3,
         tags=dice.random() < 0.7,
         writers=dice.choice((1, 2)),
         endpoints=dice.choice((1, 2, 3)),
-        wanted=dice.choice((everything, everything, (), (WantedRange(7),), some)),
+        wanted=dice.choice((everything, everything, (), (WantedRange(7),), island, some)),
         max_blocks=dice.randint(1, 8),
         jump_blocks=dice.choice((1, 4, 10, 30)),
         chunk_blocks=dice.randint(1, 9),
@@ -97,7 +99,11 @@ def plan_of(seed: int, given: Given) -> Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weather:
-    """How bad a seed's world is: probabilities, and depths in blocks."""
+    """How bad a seed's world is: probabilities, and depths in blocks.
+
+    `early` is that of a deep reorg while little is stored yet, so that it takes everything. A write waits up to
+    `write_s` before it is carried out; others may be first.
+    """
 
     error: float
     lag: float
@@ -109,9 +115,11 @@ class Weather:
     store_before: float
     store_midway: float
     store_after: float
+    write_s: float
     death: float
     shallow: float
     deep: float
+    early: float
     leap: float
     down: float
     deep_blocks: int
@@ -128,14 +136,16 @@ def weather_of(seed: int, plan: Plan) -> Weather:
         two_minds=dice.choice((0, 0.05, 0.2)),
         missing=dice.choice((0, 0.03)),
         lie=dice.choice((0, 0.02, 0.1)),
-        wrong_chain=dice.choice((0, 0.1)),
+        wrong_chain=dice.choice((0, 0.1, 0.3)),
         store_read=dice.choice((0, 0, 0.02)),
         store_before=dice.choice((0, 0.05)),
         store_midway=dice.choice((0, 0.05)),
         store_after=dice.choice((0, 0.05)),
+        write_s=dice.choice((0.1, 0.1, 1.0)),
         death=dice.choice((0, 0.05, 0.2)),
         shallow=dice.choice((0.05, 0.2)),
         deep=dice.choice((0, 0.05, 0.15)),
+        early=dice.choice((0, 0.3)),
         leap=dice.choice((0, 0.05, 0.1)),
         down=dice.choice((0, 0.05)),
         # An island of history is taken for settled: nothing could tell that it changed.

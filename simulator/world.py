@@ -14,7 +14,7 @@ from core.errors import RpcUnavailable
 from core.types import Block, Finality, Head
 from simulator.blocks import MAIN, Fork, chain, history
 from simulator.lies import LIES
-from simulator.weather import Plan, weather_of
+from simulator.weather import EARLY, Plan, weather_of
 
 TURN_S: Final = (0.1, 1.0)  # between two changes of the chain
 BLINK_S: Final = 0.15  # within it, whatever takes a moment takes up to this
@@ -95,9 +95,9 @@ class World:
         self.faults[kind] += 1
         self.tell(f"{kind}{where and ': '}{where}")
 
-    async def blink(self, dice: random.Random) -> None:
+    async def blink(self, dice: random.Random, most_s: float = BLINK_S) -> None:
         """Let a moment pass, in which anything may happen."""
-        await asyncio.sleep(dice.random() * BLINK_S if self.stormy else 0)
+        await asyncio.sleep(dice.random() * most_s if self.stormy else 0)
 
     def tell(self, what: str) -> None:
         """Note what happens, for who replays a seed."""
@@ -118,7 +118,8 @@ class World:
         """Let the chain live on: usually grow, sometimes change its past."""
         self.turns += 1
         dice, weather = self.fate("turn"), self.weather
-        if self.strikes(dice, "reorg deep", weather.deep):
+        deep = max(weather.deep, weather.early) if self.turns <= EARLY else weather.deep
+        if self.strikes(dice, "reorg deep", deep):
             self.reorg(dice.randint(4, weather.deep_blocks), dice.randint(1, 5))
         elif self.strikes(dice, "reorg shallow", weather.shallow):
             self.reorg(dice.randint(1, 3), dice.randint(0, 2))

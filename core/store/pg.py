@@ -1,7 +1,7 @@
 """ChainStore on PostgreSQL: rows, coverage and cursor in one short transaction, the guard first."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Final
 
@@ -12,7 +12,7 @@ from core.errors import CursorMoved, SeamBroken, StoreUnavailable, WrongChain
 from core.facts import ReorgFact
 from core.store import copy, facts, finality, reader, tokens, vaults, verified
 from core.store.bulk import Chunk, RowsRefused
-from core.store.derived import Derived
+from core.store.derived import Derived, Implied, TableRows
 from core.store.erase import erase
 from core.store.lease import Lease, require_held
 from core.store.locks import SQL_REWIND_LOCK, SQL_SEAM_LOCK, SQL_SHARE_LOCK
@@ -193,16 +193,26 @@ class PgStore:
 
         Raises CursorMoved if the cursor is not `after`.
         """
-        await self._commit([block], after)
+        await self._commit([block], after, partial(self._copy_rows, blocks=[block]))
         await facts.wake(self._pool, self._chain)
 
     async def commit(self, blocks: Sequence[Block], *, after: BlockRef | None) -> None:
         """Store linked `blocks` and move the cursor from `after` to the last of them."""
-        await self._commit(blocks, after, follows=not self._followed)
+        await self._commit(blocks, after, partial(self._copy_rows, blocks=blocks), follows=not self._followed)
         self._followed = True
         await facts.wake(self._pool, self._chain)
 
-    async def _commit(self, blocks: Sequence[Block], after: BlockRef | None, *, follows: bool = False) -> None:
+    async def commit_chunk(self, chunk: Chunk, *, after: BlockRef | None) -> None:
+        """Store blocks at the head whose rows are encoded already, as `commit` does. Raises RowsRefused."""
+        write = partial(self._copy_chunk, chunk=chunk, lease=None)
+        with _refusing_rows():
+            await self._commit(chunk.headers, after, write, follows=not self._followed)
+        self._followed = True
+        await facts.wake(self._pool, self._chain)
+
+    async def _commit(
+        self, blocks: Sequence[Block], after: BlockRef | None, write: Write, *, follows: bool = False
+    ) -> None:
         copy.check_linked(blocks)
         first, tip = blocks[0], blocks[-1]
         _check_child(first, after)
@@ -210,7 +220,7 @@ class PgStore:
         async with self._transaction() as conn:
             await self._move_cursor(conn, after, tip.ref)
             await self._check_below(conn, first)
-            new = await self._copy_rows(conn, blocks)
+            new = await write(conn)
             if await conn.execute(SQL_EXTEND_UP, self._chain, first.number, tip.number) != "UPDATE 1":
                 await conn.execute(SQL_COVER, self._chain, first.number, tip.number)
             if follows:
@@ -228,10 +238,8 @@ class PgStore:
 
         With `lease`, SeamBroken is raised too when that does not hold the blocks any more.
         """
-        try:
+        with _refusing_rows():
             await self._fill(chunk.headers, partial(self._copy_chunk, chunk=chunk, lease=lease), anchored=anchored)
-        except asyncpg.DataError as error:
-            raise RowsRefused(str(error)) from error
 
     async def _fill(self, blocks: Sequence[Block], write: Write, *, anchored: bool) -> None:
         copy.check_linked(blocks)
@@ -316,34 +324,40 @@ class PgStore:
 
     async def _copy_rows(self, conn: Connection, blocks: Sequence[Block]) -> dict[bytes, int]:
         """Copy the rows of `blocks` into all tables; return the tokens among them that were not known before."""
-        chain = self._chain
-        if self._keep is not None:
-            blocks = [self._keep(block) for block in blocks]
-        implied = [[each.derive(chain, block) for block in blocks] for each in self._derived]
-        roles = [[role for found in implied for role in found[i].roles] for i in range(len(blocks))]
-        tables: list[tuple[str, Sequence[str], Iterable[copy.Row]]] = [
-            ("block", copy.BLOCK_COLUMNS, (self._block_row(block) for block in blocks)),
-            ("transaction", copy.TRANSACTION_COLUMNS, copy.transaction_rows(chain, blocks)),
-            ("tx_hash", copy.TX_HASH_COLUMNS, copy.tx_hash_rows(chain, blocks)),
-            ("address_transaction", copy.ADDRESS_TRANSACTION_COLUMNS, copy.address_rows(chain, blocks, roles)),
-        ]
-        if not self._transactions:
-            del tables[1:]
-        for each, per_block in zip(self._derived, implied, strict=True):
-            tables.append((each.table, each.columns, [row for found in per_block for row in found.rows]))
-        for table, columns, records in tables:
-            await conn.copy_records_to_table(table, schema_name="chain", columns=columns, records=records)
+        tables, implied = self._rows(blocks)
+        for each in tables:
+            await conn.copy_records_to_table(each.table, schema_name="chain", columns=each.columns, records=each.rows)
         upgraded = {address for per_block in implied for found in per_block for address in found.upgraded}
         return await self._note(
             conn, [found.tokens for per_block in implied for found in per_block], upgraded, blocks[0]
         )
 
+    def rows_of(self, blocks: Sequence[Block]) -> list[TableRows]:
+        """Return what every table holds of `blocks` once they are stored."""
+        return self._rows(blocks)[0]
+
+    def _rows(self, blocks: Sequence[Block]) -> tuple[list[TableRows], list[list[Implied]]]:
+        chain = self._chain
+        if self._keep is not None:
+            blocks = [self._keep(block) for block in blocks]
+        implied = [[each.derive(chain, block) for block in blocks] for each in self._derived]
+        roles = [[role for found in implied for role in found[i].roles] for i in range(len(blocks))]
+        tables = [
+            TableRows("block", copy.BLOCK_COLUMNS, (self._block_row(block) for block in blocks)),
+            TableRows("transaction", copy.TRANSACTION_COLUMNS, copy.transaction_rows(chain, blocks)),
+            TableRows("tx_hash", copy.TX_HASH_COLUMNS, copy.tx_hash_rows(chain, blocks)),
+            TableRows("address_transaction", copy.ADDRESS_TRANSACTION_COLUMNS, copy.address_rows(chain, blocks, roles)),
+        ]
+        if not self._transactions:
+            del tables[1:]
+        for each, per_block in zip(self._derived, implied, strict=True):
+            tables.append(TableRows(each.table, each.columns, [row for found in per_block for row in found.rows]))
+        return tables, implied
+
     def _block_row(self, block: Block) -> copy.Row:
         if self._transactions:
             return copy.block_row(self._chain, block)
-        return copy.header_row(
-            self._chain, block, len(block.txs) if block.tx_total is None else block.tx_total, stored=0
-        )
+        return copy.header_row(self._chain, block, block.tx_count, stored=0)
 
     async def _copy_chunk(self, conn: Connection, chunk: Chunk, lease: Lease | None) -> dict[bytes, int]:
         if lease is not None:
@@ -456,6 +470,15 @@ class PgStore:
             with translated():
                 await self._pool.execute(SQL_ENSURE_PARTITIONS, first, last)
             self._slots |= slots
+
+
+@contextmanager
+def _refusing_rows() -> Iterator[None]:
+    """Raise RowsRefused where the database says that encoded rows are not what its tables hold."""
+    try:
+        yield
+    except asyncpg.DataError as error:
+        raise RowsRefused(str(error)) from error
 
 
 def _check_child(first: Block, after: BlockRef | None) -> None:

@@ -158,13 +158,6 @@ class RowLeftBehind(MemoryStore):
             self.blocks[left.number] = left
 
 
-class AboveTheCursor(MemoryStore):
-    """Fills and discards wherever it is asked to (seeds 81, 286 and 881 of the first simulator)."""
-
-    def _check_below_cursor(self, last: Block) -> None:
-        pass
-
-
 # -- what is told ------------------------------------------------------------------------------------------------------
 
 
@@ -245,7 +238,7 @@ def orphans_below_are_kept(patch: pytest.MonkeyPatch) -> None:
 MUTATIONS = (
     Mutation("only the first seam of a batch is checked", first_seam_only),
     Mutation("an endpoint of another chain is believed", another_chain_is_believed),
-    Mutation("which chain it is is not asked with the blocks", a_chain_is_not_asked_with_its_blocks, near=48),
+    Mutation("which chain it is is not asked with the blocks", a_chain_is_not_asked_with_its_blocks, near=18),
     Mutation("blocks are not verified", only()),
     Mutation("no bloom and no root is checked", only(Check.COUNTS, Check.LOG_INDEX, Check.GAS, Check.TX_HASH)),
     Mutation("receipts are not held to their root", only(*(each for each in Check if each is not Check.RECEIPTS_ROOT))),
@@ -255,7 +248,6 @@ MUTATIONS = (
     Mutation("rows are lost", store=RowsLost),
     Mutation("no compare-and-set on the cursor", store=NoCompareAndSet),
     Mutation("a rewind leaves a row behind", store=RowLeftBehind),
-    Mutation("history is written above the cursor", store=AboveTheCursor, near=89),
     Mutation("a block is not told", facts=mute(BlockFact)),
     Mutation("a filled range is not told", facts=mute(FillFact)),
     Mutation("a reorg is not told", facts=mute(ReorgFact)),
@@ -266,5 +258,5 @@ MUTATIONS = (
     Mutation("what is not stored is called finalized", store=Credulous),
     Mutation("retention takes what is wanted", prunes_what_is_wanted),
     Mutation("the common ancestor is one too high", ancestor_too_high),
-    Mutation("history is joined to orphans", orphans_below_are_kept),
+    Mutation("history is joined to orphans", orphans_below_are_kept, near=30),
 )
