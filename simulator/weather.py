@@ -66,8 +66,9 @@ class Plan:
 
     @property
     def history(self) -> int:
-        """How many blocks there are before the first turn: retention has something to take."""
-        return min(30 + (self.retain_blocks + self.margin_blocks if self.retain_blocks else 0), MOST_HISTORY)
+        """How many blocks there are before the first turn: islands are settled, and retention has something to take."""
+        kept = self.retain_blocks + self.margin_blocks if self.retain_blocks else 0
+        return min(30 + max(kept, self.settled_blocks - SETTLED), MOST_HISTORY)
 
 
 def plan_of(seed: int, given: Given) -> Plan:

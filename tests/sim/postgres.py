@@ -77,7 +77,8 @@ class PgDatabase:
         self._pool = pool
         self._chain = chain
         self._world = world
-        self._keep = keep_of(world.plan.mode)
+        self.keep = keep_of(world.plan.mode)
+        self.derived = (TransferTable(lambda *_: None),)
         self._faulty = cast(Pool, FaultyPool(pool, world))
 
     def doors(self) -> Doors:
@@ -85,15 +86,12 @@ class PgDatabase:
         pool, chain = self._faulty, self._chain
         return Doors(
             self.store(pool, chain), PgFinality(pool, chain), PgAlarms(pool, chain),
-            Pruner(pool, chain, derived=self._derived()), PgFacts(pool, chain),
+            Pruner(pool, chain, derived=self.derived), PgFacts(pool, chain),
         )  # fmt: skip
 
     def store(self, pool: Pool, chain: int) -> PgStore:
         """Return what a process writes through; tests make defective ones."""
-        return PgStore(pool, chain, derived=self._derived(), keep=self._keep)
-
-    def _derived(self) -> Sequence[TransferTable]:
-        return (TransferTable(lambda *_: None),)
+        return PgStore(pool, chain, derived=self.derived, keep=self.keep)
 
     async def rehearse(self, write: Callable[[Doors], Awaitable[object]]) -> None:
         """Do nothing: connections fail midway by themselves."""
@@ -105,13 +103,13 @@ class PgDatabase:
 
     def content(self, block: Block) -> object:
         """Return how many of the block's transactions are stored."""
-        return (len(self._keep(block).txs),)
+        return (len(self.keep(block).txs),)
 
     async def compare(self, canonical: Sequence[Block]) -> None:
         """Index these blocks afresh, beside, and compare every table both ways."""
         here, beside = self._chain, self._chain + FRESH
         with working():
-            fresh = PgStore(self._pool, beside, derived=self._derived(), keep=self._keep)
+            fresh = PgStore(self._pool, beside, derived=self.derived, keep=self.keep)
             await fresh.register("fresh", None)
             tip, *below = reversed(canonical)
             await fresh.commit([tip], after=None)
