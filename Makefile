@@ -56,7 +56,7 @@ var/ostium-sdk/.ready:
 test-ostium-sdk: $(VENV)/.ready var/ostium-sdk/.ready ## let the ABI of Ostium's own SDK read our calldata; it has an environment of its own
 	$(BIN)/python -m pytest tests/sdk
 
-bench: setup ## measure: FIXTURE_BLOCKS traffic blocks (1,200), ONLY some of node,full,growth,latency,head
+bench: setup ## measure: FIXTURE_BLOCKS traffic blocks (1,200), ONLY some of node,full,verified,growth,latency,head
 	$(BIN)/python -m tests.bench run $(if $(ONLY),--only $(ONLY))
 
 bench-stream: $(VENV)/.ready ## measure how late facts are on the stream: prints JSON

@@ -1,6 +1,7 @@
 """Wrappers that measure at the seams, so that what they wrap need not know of metrics."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from core.chain import ChainSource
 from core.clock import Clock, SystemClock
@@ -8,7 +9,7 @@ from core.errors import Transient
 from core.metrics import ChainMetrics
 from core.store.bulk import Chunk
 from core.store.lease import Lease
-from core.store.port import BulkStore
+from core.store.port import EncodedStore
 from core.types import Block, BlockRange, BlockRef, Head
 
 
@@ -44,10 +45,38 @@ class MeteredSource:
         return found
 
 
+class Answers(Protocol):
+    """What gives undecoded blocks and their receipts."""
+
+    async def answers(self, wanted: BlockRange) -> tuple[Sequence[bytes], Sequence[bytes]]:
+        """Return those of `wanted`, ascending."""
+        ...
+
+
+class MeteredAnswers:
+    """Undecoded blocks, reported to `metrics` as fetched ones."""
+
+    def __init__(self, answers: Answers, metrics: ChainMetrics, clock: Clock | None = None) -> None:
+        self._answers = answers
+        self._metrics = metrics
+        self._clock = clock or SystemClock()
+
+    async def answers(self, wanted: BlockRange) -> tuple[Sequence[bytes], Sequence[bytes]]:
+        """Return those of `wanted`, timed."""
+        started = self._clock.monotonic()
+        try:
+            found = await self._answers.answers(wanted)
+        except Transient as error:
+            self._metrics.fetch_failed(error)
+            raise
+        self._metrics.fetched(self._clock.monotonic() - started)
+        return found
+
+
 class MeteredStore:
     """A ChainStore that reports to `metrics`."""
 
-    def __init__(self, store: BulkStore, metrics: ChainMetrics, clock: Clock | None = None) -> None:
+    def __init__(self, store: EncodedStore, metrics: ChainMetrics, clock: Clock | None = None) -> None:
         self._store = store
         self._metrics = metrics
         self._clock = clock or SystemClock()
@@ -82,6 +111,12 @@ class MeteredStore:
         started = self._clock.monotonic()
         await self._store.commit(blocks, after=after)
         self._metrics.committed(blocks, "head", self._clock.monotonic() - started)
+
+    async def commit_chunk(self, chunk: Chunk, *, after: BlockRef | None) -> None:
+        """Store encoded blocks at the head, timed."""
+        started = self._clock.monotonic()
+        await self._store.commit_chunk(chunk, after=after)
+        self._metrics.committed_rows(chunk.headers, chunk.rows("transaction"), self._clock.monotonic() - started)
 
     async def begin(self, block: Block, *, after: BlockRef | None = None) -> None:
         """Store a block for history to be filled below."""

@@ -48,6 +48,9 @@ class Metrics:
         self._rpc_s = self._counter("endpoint_answer_seconds", "Time that answered requests took, added up", of)
         self._rpc_errors = self._counter("endpoint_errors", "Requests without a result, by kind", (*of, "error"))
         self._rpc_window = self._gauge("endpoint_window", "Requests that may be under way at once", of)
+        self._rpc_aside = self._gauge("endpoint_aside", "1 while an endpoint is passed over at the head", (*of, "why"))
+        self._hedged = self._counter("hedged_reads", "Reads at the head that were late", (*chain, "outcome"))
+        self._votes = self._counter("head_votes", "New heads, by whether two nodes named them", (*chain, "outcome"))
         self._rpc_out = self._gauge("endpoint_out", "1 while an endpoint is left alone", of)
         self._requests = self._counter("api_requests", "Answered HTTP requests", ("route", "status"))
         self._request_s = self._histogram("api_request_duration_seconds", "Time to answer", ("route",))
@@ -162,8 +165,18 @@ class ChainMetrics:
         self._m._txs.labels(self._chain, writer).inc(sum(len(block.txs) for block in blocks))
         self._m._commit_s.labels(self._chain, writer).observe(seconds)
         if writer == "head":
-            self._m._cursor.labels(self._chain).set(blocks[-1].number)
-            self._m._cursor_time.labels(self._chain).set(blocks[-1].timestamp)
+            self._reached(blocks[-1])
+
+    def _reached(self, tip: Block) -> None:
+        self._m._cursor.labels(self._chain).set(tip.number)
+        self._m._cursor_time.labels(self._chain).set(tip.timestamp)
+
+    def committed_rows(self, headers: Sequence[Block], txs: int, seconds: float) -> None:
+        """Count blocks that the head writer stored encoded."""
+        self._m._blocks.labels(self._chain, "head").inc(len(headers))
+        self._m._txs.labels(self._chain, "head").inc(txs)
+        self._m._commit_s.labels(self._chain, "head").observe(seconds)
+        self._reached(headers[-1])
 
     def filled(self, blocks: int, txs: int, seconds: float) -> None:
         """Count blocks that backfill stored in bulk."""
@@ -216,6 +229,14 @@ class ChainMetrics:
         """Return the view that one endpoint reports to; `name` is its host, never its URL."""
         return EndpointMetrics(self._m, self._chain, name)
 
+    def hedged(self, outcome: str) -> None:
+        """Count a read at the head that was late."""
+        self._m._hedged.labels(self._chain, outcome).inc()
+
+    def voted(self, outcome: str) -> None:
+        """Count a new head that several nodes were asked about."""
+        self._m._votes.labels(self._chain, outcome).inc()
+
     def fetched(self, seconds: float) -> None:
         """Note how long a fetch took."""
         self._m._fetch_s.labels(self._chain).observe(seconds)
@@ -234,6 +255,7 @@ class EndpointMetrics:
         self._errors = metrics._rpc_errors
         self._answers = metrics._rpc_answers.labels(chain, name)
         self._seconds = metrics._rpc_s.labels(chain, name)
+        self._aside = {why: metrics._rpc_aside.labels(chain, name, why) for why in ("lagging", "forked")}
         self._window = metrics._rpc_window.labels(chain, name)
         self._out = metrics._rpc_out.labels(chain, name)
 
@@ -258,6 +280,11 @@ class EndpointMetrics:
         """Count a block that did not pass a check, and show how far the endpoint is still believed."""
         self._m._rpc_unverified.labels(*self._labels, check).inc()
         self._m._rpc_trust.labels(*self._labels).set(trust)
+
+    def aside(self, why: str) -> None:
+        """Show why the endpoint is passed over at the head."""
+        for each, gauge in self._aside.items():
+            gauge.set(each == why)
 
 
 class StreamMetrics:

@@ -45,7 +45,7 @@ from core.fields import (
     Port,
     Rate,
     Seconds,
-    WsUrl,
+    WsUrls,
     several,
 )
 
@@ -193,6 +193,7 @@ class ChainDefaults(Part):
     native_symbol: Annotated[str, Field(min_length=1, max_length=12)] = "ETH"
     poll_s: Seconds = 1.0
     deadline_s: Seconds = 20.0
+    agree_s: Annotated[float, Field(ge=0, le=60)] = 0.5
     batch_blocks: Annotated[int, Field(ge=1, le=1_000)] = 10
     max_blocks: Annotated[int, Field(ge=1, le=10_000)] = 20
     jump_blocks: Annotated[int, Field(ge=1)] = 1_000
@@ -212,17 +213,22 @@ class ChainSettings(ChainDefaults):
     """One chain to follow. `chain_id` 0 means whatever the node says at the first start."""
 
     chain_id: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    http: HttpUrl = ""
+    http: HttpUrls = ()
     fallback_http: HttpUrls = ()
-    ws: WsUrl = ""
+    ws: WsUrls = ()
     watched: tuple[HexAddress, ...] = ()
     vaults: tuple[HexAddress, ...] = ()
     token_overrides: str = ""
 
     @property
+    def primaries(self) -> tuple[str, ...]:
+        """The URLs of the nodes that share the load, each once."""
+        return tuple(dict.fromkeys(filter(None, self.http)))
+
+    @property
     def endpoints(self) -> tuple[str, ...]:
-        """The URLs of all nodes, the preferred first."""
-        return tuple(dict.fromkeys(filter(None, (self.http, *self.fallback_http))))
+        """The URLs of all nodes, primaries first."""
+        return tuple(dict.fromkeys((*self.primaries, *filter(None, self.fallback_http))))
 
 
 class Settings(BaseSettings):

@@ -156,6 +156,11 @@ class Block:
     checks: int = field(default=0, compare=False)  # of how it was looked at, not of what it is
 
     @property
+    def tx_count(self) -> int:
+        """How many transactions it has."""
+        return len(self.txs) if self.tx_total is None else self.tx_total
+
+    @property
     def ref(self) -> BlockRef:
         """Number and hash."""
         return BlockRef(self.number, self.hash)

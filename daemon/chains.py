@@ -11,6 +11,7 @@ from core.metered import MeteredSource, MeteredStore
 from core.metrics import ChainMetrics, Metrics
 from core.rpc.calibrate import NEWEST, Calibration, calibrate
 from core.rpc.client import RpcClient
+from core.rpc.hedge import Hedges
 from core.rpc.logs import EventAnswers
 from core.rpc.memory import EndpointMemory
 from core.rpc.pool import RpcPool
@@ -106,12 +107,17 @@ class ChainServices:
 def endpoints(name: str, of: ChainSettings, metrics: Metrics, *, sticky: bool = False) -> RpcPool:
     """Return a chain's nodes, not yet connected. Raises BadConfig if there is none.
 
-    `sticky`: stay with the node that answers until it fails; for what follows the head.
+    `sticky`: stay with the node that answers until it fails, and ask a second one when it is late; for what follows the
+    head.
     """
     if not of.endpoints:
         raise BadConfig(f"chains.{name}.http: no URL of a node; set it, or CHAINWORKD_RPC_URL")
     clients = [RpcClient(url, deadline_s=of.deadline_s) for url in of.endpoints]
-    return RpcPool(clients, chain_id=of.chain_id, sticky=sticky, meter=metrics.for_chain(name).endpoint)
+    meter = metrics.for_chain(name)
+    return RpcPool(
+        clients, chain_id=of.chain_id, primaries=len(of.primaries), sticky=sticky, meter=meter.endpoint,
+        hedges=Hedges(meter) if sticky else None,
+    )  # fmt: skip
 
 
 async def introduced(name: str, of: ChainSettings, client: RpcPool, pool: Pool, metrics: Metrics) -> Chain:
@@ -177,21 +183,27 @@ def addresses(texts: Sequence[str]) -> list[bytes]:
 def bulk(chain: Chain) -> Pipeline:
     """Return what fills settled history of the chain."""
     of = chain.settings
+    late = encoder(chain)
+    if of.mode == "events":
+        found = EventAnswers(chain.client, sorted(watched_of(of) or ()))
+        return Pipeline(
+            found, chain.source, late, chain.store, chunk_blocks=of.chunk_blocks * EVENT_CHUNK,
+            part_blocks=EVENT_PART, prepare=late.load,
+        )  # fmt: skip
+    return Pipeline(chain.answers, chain.source, late, chain.store, chunk_blocks=of.chunk_blocks, prepare=late.load)
+
+
+def encoder(chain: Chain) -> LateEncoder:
+    """Return what turns the node's answers into rows of the chain's tables."""
+    of = chain.settings
     transfers = next(each for each in chain.derived if isinstance(each, TransferTable))
     logs = next(each for each in chain.derived if isinstance(each, LogTable))
     per_log = [each for each in chain.derived if isinstance(each, VaultTable)]
     known = (TransferTable, LogTable, VaultTable, EventTransactionTable)
     assert all(isinstance(each, known) for each in chain.derived), "a table unknown to the hot path would stay empty"
-    watched = watched_of(of)
     if of.mode == "events":
-        found = EventAnswers(chain.client, sorted(watched or ()))
-        late = LateEncoder(partial(_event_path, chain.id, transfers, logs, per_log, level=chain.level))
-        return Pipeline(
-            found, chain.source, late, chain.store, chunk_blocks=of.chunk_blocks * EVENT_CHUNK,
-            part_blocks=EVENT_PART, prepare=late.load,
-        )  # fmt: skip
-    late = LateEncoder(partial(_hot_path, chain.id, transfers, logs, per_log, watched, level=chain.level))
-    return Pipeline(chain.answers, chain.source, late, chain.store, chunk_blocks=of.chunk_blocks, prepare=late.load)
+        return LateEncoder(partial(_event_path, chain.id, transfers, logs, per_log, level=chain.level))
+    return LateEncoder(partial(_hot_path, chain.id, transfers, logs, per_log, watched_of(of), level=chain.level))
 
 
 def _hot_path(*given: Any, level: Level) -> Encoder:

@@ -88,9 +88,8 @@ class EventPath(LogPath):
         out.rows.ends[events.EVENT_TABLE] = events.put_event_txs(
             out.rows, self._chain, numbers, logs.places, logs.count, tx_hashes, firsts
         )
-        known = logs.with_known(rare)
-        for number, first, end in _by_block(numbers, logs):
-            blocks.put_logs(out.rows, self._chain, number, known, first, end)
+        firsts = np.searchsorted(logs.places[: logs.count, 0], np.arange(len(numbers) + 1)).astype(np.int32)
+        blocks.put_logs_of_blocks(out.rows, self._chain, numbers, firsts, logs.with_known(rare))
         stored = np.ones(logs.count, bool)
         return Piece(
             headers=headers, copies=out.copies, counts=out.counts,
@@ -121,9 +120,3 @@ def _tx_hashes(found: Sequence[_Header]) -> tuple[Bytes, Ints]:
     if len(text) != answers.HASH * int(firsts[-1]):
         raise ValueError("the hash of a transaction is not hex data")
     return np.frombuffer(text, np.uint8), firsts
-
-
-def _by_block(numbers: "np.ndarray[tuple[int], np.dtype[np.int64]]", logs: Logs) -> list[tuple[int, int, int]]:
-    """Return the number of each block, and which logs are its own."""
-    firsts = np.searchsorted(logs.places[: logs.count, 0], np.arange(len(numbers) + 1)).tolist()
-    return list(zip(numbers.tolist(), firsts, firsts[1:], strict=False))

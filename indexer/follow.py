@@ -6,6 +6,7 @@ from typing import Final, Protocol, assert_never
 from core.chain import ChainSource
 from core.clock import Clock, SystemClock
 from core.errors import BadAnswer
+from core.store.bulk import Chunk, RowsRefused
 from core.store.port import ChainStore
 from core.types import BlockRange, BlockRef, Head, Step
 from indexer.ancestor import common_ancestor
@@ -29,8 +30,23 @@ class Heads(Protocol):
         ...
 
 
+class Encoded(Protocol):
+    """Blocks at the head as rows, past objects: the quicker way, for what is exactly as expected."""
+
+    async def fetch(self, wanted: BlockRange) -> Chunk | None:
+        """Return the rows of all of `wanted`, or None: the careful way decides."""
+        ...
+
+    async def commit(self, chunk: Chunk, *, after: BlockRef | None) -> None:
+        """Store it as a ChainStore commits. Raises RowsRefused when rows are not what tables hold."""
+        ...
+
+
 class Follower:
-    """Follows one chain (a Service). The only writer of its cursor; a second one is harmless."""
+    """Follows one chain (a Service). The only writer of its cursor; a second one is harmless.
+
+    What `encoded` does not take goes the careful way, by `source` and `store`.
+    """
 
     def __init__(
         self,
@@ -41,6 +57,7 @@ class Follower:
         name: str,
         max_blocks: int = 20,
         jump_blocks: int = 1_000,
+        encoded: Encoded | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.name = f"follow.{name}"
@@ -49,6 +66,7 @@ class Follower:
         self._heads = heads
         self._max_blocks = max_blocks
         self._jump_blocks = jump_blocks
+        self._encoded = encoded
         self._clock = clock or SystemClock()
 
     async def run(self) -> None:
@@ -93,7 +111,18 @@ class Follower:
 
     async def _advance(self, cursor: BlockRef | None, parent: BlockRef | None, wanted: BlockRange) -> Step:
         started = self._clock.monotonic()
-        blocks = await self._source.blocks(wanted)
+        chunk = await self._encoded.fetch(wanted) if self._encoded else None
+        try:
+            return await self._store_linked(cursor, parent, wanted, chunk, started)
+        except RowsRefused as error:
+            log.info("rows refused", extra={"chain": self.name, "blocks": str(wanted), "why": str(error)})
+        return await self._store_linked(cursor, parent, wanted, None, started)
+
+    async def _store_linked(
+        self, cursor: BlockRef | None, parent: BlockRef | None, wanted: BlockRange, chunk: Chunk | None, started: float
+    ) -> Step:
+        """Store `chunk`, or what the careful way fetches, if it joins what is stored."""
+        blocks = await self._source.blocks(wanted) if chunk is None else chunk.headers
         if not blocks:
             return Step("wait", cursor, cursor)
         match link(parent, blocks):
@@ -102,9 +131,12 @@ class Follower:
             case Torn(below, above):
                 raise BadAnswer(f"node answered from two chains: {above} is not the child of {below}")
             case Linked(tip):
-                await self._store.commit(blocks, after=cursor)
+                if chunk is not None and self._encoded is not None:
+                    await self._encoded.commit(chunk, after=cursor)
+                else:
+                    await self._store.commit(blocks, after=cursor)
                 ms = round((self._clock.monotonic() - started) * 1000, 1)
-                txs = sum(len(block.txs) for block in blocks)
+                txs = sum(block.tx_count for block in blocks)
                 span = {"first": wanted.first, "last": tip.number, "txs": txs, "ms": ms}
                 log.info("advanced", extra={"chain": self.name, **span})
                 return Step("advance", cursor, tip)

@@ -159,8 +159,8 @@ class HotPath(LogPath):
 
     def _put(self, batch: Batch, rare: Rare, kept: Ints, out: Output) -> None:
         of, logs = batch.of, batch.logs.with_known(rare)
-        for header, first, end in zip(batch.headers, batch.firsts, batch.firsts[1:], strict=False):
-            blocks.put_block(out.rows, self._chain, header.number, first, end, of, logs, self._watch, self._crowd, kept)
+        numbers = np.array([header.number for header in batch.headers], np.int64)
+        blocks.put_blocks(out.rows, self._chain, numbers, batch.firsts, of, logs, self._watch, self._crowd, kept)
 
     def _room(self, batch: Batch, known: int) -> Output:
         """Return room for the rows of each table, and for one row more, which is written before it is dropped."""

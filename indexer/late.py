@@ -18,7 +18,7 @@ SWITCH_S: Final = 0.0002
 class LateEncoder:
     """What `make` returns, from when `load` has ended on.
 
-    numba takes half a second and 120 MB, which processes that never fill history have no use for.
+    Compiled code and numpy take some time and memory, which processes that never fill history have no use for.
     """
 
     def __init__(self, make: Callable[[], Encoder]) -> None:
@@ -30,7 +30,7 @@ class LateEncoder:
         if self._made is None:
             warm = await asyncio.to_thread(_warm_module)
             await warm.warm()
-            self._made = await asyncio.to_thread(warm.load, self._make)
+            self._made = self._make()
             sys.setswitchinterval(SWITCH_S)
 
     def encode(self, raw_blocks: Sequence[bytes], raw_rest: Sequence[bytes]) -> Piece:

@@ -16,7 +16,7 @@ from core.hex import from_hex
 from core.rpc import wire
 from core.store.derived import Row
 from core.types import Block, Log, PlacedLog, TokenTransfer
-from indexer.compiled import answers, blocks, emit
+from indexer.compiled import answers, blocks, emit, native
 from indexer.compiled.people import FREE, MOST, SIZE, address_set, empty_slots
 from indexer.compiled.rows import WORK
 from indexer.compiled.scan import PAD, Bytes, Flags, Ints
@@ -131,6 +131,7 @@ class LogPath:
     def __init__(
         self, chain_id: int, transfer_table: TransferTable, log_table: LogTable, per_log: Sequence[PerLog] = ()
     ) -> None:
+        native.load()
         self._chain = chain_id
         self._transfer_table = transfer_table
         self._per_log = tuple(per_log)

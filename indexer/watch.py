@@ -15,7 +15,7 @@ def watching(watched: Collection[bytes]) -> Callable[[Block], Block]:
     def kept(block: Block) -> Block:
         """Return the block with its header, its true number of transactions, and those that concern us."""
         txs = tuple(tx for tx in block.txs if concerns(tx, wanted))
-        return replace(block, txs=txs, tx_total=len(block.txs) if block.tx_total is None else block.tx_total)
+        return replace(block, txs=txs, tx_total=block.tx_count)
 
     return kept
 
@@ -32,7 +32,7 @@ def only_events(contracts: Collection[bytes]) -> Callable[[Block], Block]:
             for tx, found in zip(block.txs, logs, strict=True)
             if found
         )
-        return replace(block, txs=txs, tx_total=len(block.txs) if block.tx_total is None else block.tx_total)
+        return replace(block, txs=txs, tx_total=block.tx_count)
 
     return kept
 

@@ -4,6 +4,7 @@ Specification: JSON-RPC 2.0 (jsonrpc.org/specification). Results stay undecoded 
 knows what they should be. Asking again, and asking another endpoint, is the pool's (core/rpc/pool.py).
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
@@ -35,6 +36,7 @@ class Sizes:
     ) -> None:
         self.batch = BatchSize(batch_calls)
         self.logs = LogSpan(log_blocks)
+        self.probing = asyncio.Lock()  # held while that is asked
         self.block_receipts = block_receipts  # whether it has eth_getBlockReceipts; None: it has not been asked
 
 
@@ -62,12 +64,13 @@ class Rpc(Protocol):
         """Return the results of `calls` in their order, all from one endpoint, with the refusals among them."""
         ...
 
-    async def answer(self, ask: "Callable[[Seat], Awaitable[T]]", *, oldest: int | None = None) -> T:
+    async def answer(self, ask: "Callable[[Seat], Awaitable[T]]", *, oldest: int | None = None, read: str = "") -> T:
         """Return what `ask` makes of one endpoint, which it may ask several times.
 
         A pool calls it with another endpoint if it raises BadAnswer, RpcUnavailable, or a refusal that is the
         endpoint's (`core.rpc.refusals.ELSEWHERE`). `oldest` is the lowest block it needs: endpoints known to have
-        pruned it are asked last.
+        pruned it are asked last. `read` names the kind of a read that may be asked of a second endpoint as well when
+        the first one is late.
         """
         ...
 
@@ -167,9 +170,9 @@ class RpcClient:
             raise BadAnswer(f"{self.host}: {method}: not a JSON-RPC reply: {error}") from error
         return self._result(method, reply)
 
-    async def answer(self, ask: Callable[[Seat], Awaitable[T]], *, oldest: int | None = None) -> T:
+    async def answer(self, ask: Callable[[Seat], Awaitable[T]], *, oldest: int | None = None, read: str = "") -> T:
         """Return what `ask` makes of this endpoint."""
-        del oldest
+        del oldest, read
         return await ask(self)
 
     async def batch(self, calls: Sequence[Call]) -> list[msgspec.Raw]:

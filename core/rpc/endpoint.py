@@ -5,6 +5,7 @@ import hashlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from enum import StrEnum
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
@@ -27,6 +28,14 @@ OF_STATE: Final = frozenset({"eth_call", "eth_getCode", "eth_getBalance", "eth_g
 TROUBLE: Final = frozenset({Kind.DENIED, Kind.OVERLOADED})  # refusals that say more of the endpoint than of the call
 
 T = TypeVar("T")
+
+
+class Aside(StrEnum):
+    """Why an endpoint is passed over at the head; the value is a metric's label."""
+
+    NO = ""
+    LAGGING = "lagging"  # its head is behind
+    FORKED = "forked"  # it has another block where most have the same
 
 
 class EndpointMeter(Protocol):
@@ -52,6 +61,10 @@ class EndpointMeter(Protocol):
         """Count a block that did not pass a check, and show how far the endpoint is still believed."""
         ...
 
+    def aside(self, why: str) -> None:
+        """Show why the endpoint is passed over at the head; "": it is not."""
+        ...
+
 
 class Unmetered:
     """Shows nothing (EndpointMeter)."""
@@ -71,6 +84,9 @@ class Unmetered:
     def unverified(self, check: str, trust: float) -> None:
         """Count nothing."""
 
+    def aside(self, why: str) -> None:
+        """Show nothing."""
+
 
 class Endpoint:
     """One endpoint, held back to what it bears (Seat). It waits for its turn; it does not ask again.
@@ -86,6 +102,7 @@ class Endpoint:
         self.sizes: Sizes = client.sizes
         self.verified = False
         self.expelled: str | None = None
+        self.aside = Aside.NO
         self.probing = asyncio.Lock()
         self.probes = 0
         self.under_way = 0  # those that wait for the rate included
@@ -102,6 +119,7 @@ class Endpoint:
         self._pruned_below = {True: 0, False: 0}  # whether it is about state -> lowest block that may be there
         self._meter.window(self._window.width)
         self._meter.out(False)
+        self._meter.aside(self.aside)
 
     @property
     def host(self) -> str:
@@ -157,9 +175,9 @@ class Endpoint:
             log.info("batches are smaller now", extra={"node": self.host, "calls": self.sizes.batch.most})
         return await self.batch_each(calls)
 
-    async def answer(self, ask: Callable[[Seat], Awaitable[T]], *, oldest: int | None = None) -> T:
+    async def answer(self, ask: Callable[[Seat], Awaitable[T]], *, oldest: int | None = None, read: str = "") -> T:
         """Return what `ask` makes of this endpoint."""
-        del oldest
+        del oldest, read
         return await ask(self)
 
     async def _batch(self, calls: Sequence[Call]) -> list[msgspec.Raw | RpcRefused]:
@@ -188,9 +206,9 @@ class Endpoint:
         return self._window.width
 
     @property
-    def room(self) -> int:
-        """Requests that would be sent at once if they came now."""
-        return max(self._window.width - self.under_way - len(self.queued), 0)
+    def load(self) -> float:
+        """Requests under way and waiting, as a share of those that may be under way."""
+        return (self.under_way + len(self.queued)) / self._window.width
 
     async def _enter(self, calls: int) -> float:
         """Wait until `calls` calls may be sent in one request; return when that was. `_leave` must follow."""
@@ -283,6 +301,24 @@ class Endpoint:
             extra={"node": self.host, "trust": round(self._trust.score(now), 2), "why": str(error)},
         )
 
+    def overtaken(self, sent_at: float) -> None:
+        """Note that another endpoint answered a read that this one, asked at `sent_at`, had not.
+
+        Now and then that is chance; in a row it is an outage, which no time-out would tell of: the read was cancelled.
+        """
+        self._meter.failed("overtaken")
+        self.failed(RpcTimedOut(f"{self.host}: another endpoint answers sooner, again and again"), sent_at)
+
+    def put_aside(self, why: Aside) -> None:
+        """Note whether it lags or is on a fork: it is then asked last at the head."""
+        if why is self.aside:
+            return
+        self.aside = why
+        self._meter.aside(why)
+        log.warning(
+            "endpoint stands aside" if why else "endpoint keeps up again", extra={"node": self.host, "why": why}
+        )
+
     def recognised(self) -> None:
         """Note that it serves the right chain."""
         if self.out:
@@ -304,7 +340,7 @@ class Endpoint:
         if kind is Kind.UNSUPPORTED:
             self._unsupported.add(method)
         elif kind in (Kind.PRUNED, Kind.STATE) and oldest is not None:
-            state = kind is Kind.STATE
+            state = method in OF_STATE  # by what was asked: some call old blocks "archive requests", too
             self._pruned_below[state] = max(self._pruned_below[state], oldest + 1)
 
     @property

@@ -54,7 +54,6 @@ class RpcSource:
         self._level = level or Level(NONE)
         self._on_unverified = on_unverified
         self._clock = clock or SystemClock()
-        self._probing = asyncio.Lock()
 
     async def verify(self) -> None:
         """Raise WrongChain unless the node still serves the configured chain."""
@@ -62,11 +61,11 @@ class RpcSource:
 
     async def head(self) -> Head:
         """Return the newest block the node has."""
-        return await self._client.answer(_head)
+        return await self._client.answer(_head, read="head")
 
     async def ref_at(self, number: int) -> BlockRef | None:
         """Return the canonical block at `number`, or None if the node has none there."""
-        return await self._client.answer(partial(_ref_at, number), oldest=number)
+        return await self._client.answer(partial(_ref_at, number), oldest=number, read="ref")
 
     async def blocks(self, wanted: BlockRange) -> tuple[Block, ...]:
         """Return the blocks of `wanted` that the node has, in order, with receipts."""
@@ -81,7 +80,7 @@ class RpcSource:
     async def answers(self, wanted: BlockRange) -> Answers:
         """Return the undecoded blocks of `wanted`, ascending, and the receipts of each, from one request if it can."""
         numbers = range(wanted.first, wanted.last + 1)
-        return await self._client.answer(partial(self._answers, numbers), oldest=wanted.first)
+        return await self._client.answer(partial(self._answers, numbers), oldest=wanted.first, read="blocks")
 
     async def as_told(self, number: int, seat: Seat) -> Block | None:
         """Return the block at `number` as one endpoint tells it, not verified; None if it has none there."""
@@ -100,7 +99,7 @@ class RpcSource:
                 raise
 
         try:
-            return await self._client.answer(ask, oldest=part.first)
+            return await self._client.answer(ask, oldest=part.first, read="blocks")
         except Transient:
             if failed and self._on_unverified is not None:
                 with suppress(Transient):  # what failed first is what to raise
@@ -167,7 +166,7 @@ class RpcSource:
         On its own since a proxy refuses a whole batch for one method it does not pass on (MegaETH's, with HTTP 403).
         """
         if seat.sizes.block_receipts is None:
-            async with self._probing:
+            async with seat.sizes.probing:  # the seat's own: who waits for one node must not hold up another
                 if seat.sizes.block_receipts is None:
                     seat.sizes.block_receipts = await _probe(number, seat)
         return seat.sizes.block_receipts

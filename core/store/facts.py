@@ -76,7 +76,7 @@ def of_head(blocks: Sequence[Block]) -> list[Fact]:
     return [
         BlockFact(
             block=block.ref, parent_hash=block.parent_hash, timestamp=block.timestamp,
-            tx_count=len(block.txs) if block.tx_total is None else block.tx_total,
+            tx_count=block.tx_count,
         )
         for block in blocks
     ]  # fmt: skip

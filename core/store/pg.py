@@ -1,7 +1,7 @@
 """ChainStore on PostgreSQL: rows, coverage and cursor in one short transaction, the guard first."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Final
 
@@ -193,16 +193,26 @@ class PgStore:
 
         Raises CursorMoved if the cursor is not `after`.
         """
-        await self._commit([block], after)
+        await self._commit([block], after, partial(self._copy_rows, blocks=[block]))
         await facts.wake(self._pool, self._chain)
 
     async def commit(self, blocks: Sequence[Block], *, after: BlockRef | None) -> None:
         """Store linked `blocks` and move the cursor from `after` to the last of them."""
-        await self._commit(blocks, after, follows=not self._followed)
+        await self._commit(blocks, after, partial(self._copy_rows, blocks=blocks), follows=not self._followed)
         self._followed = True
         await facts.wake(self._pool, self._chain)
 
-    async def _commit(self, blocks: Sequence[Block], after: BlockRef | None, *, follows: bool = False) -> None:
+    async def commit_chunk(self, chunk: Chunk, *, after: BlockRef | None) -> None:
+        """Store blocks at the head whose rows are encoded already, as `commit` does. Raises RowsRefused."""
+        write = partial(self._copy_chunk, chunk=chunk, lease=None)
+        with _refusing_rows():
+            await self._commit(chunk.headers, after, write, follows=not self._followed)
+        self._followed = True
+        await facts.wake(self._pool, self._chain)
+
+    async def _commit(
+        self, blocks: Sequence[Block], after: BlockRef | None, write: Write, *, follows: bool = False
+    ) -> None:
         copy.check_linked(blocks)
         first, tip = blocks[0], blocks[-1]
         _check_child(first, after)
@@ -210,7 +220,7 @@ class PgStore:
         async with self._transaction() as conn:
             await self._move_cursor(conn, after, tip.ref)
             await self._check_below(conn, first)
-            new = await self._copy_rows(conn, blocks)
+            new = await write(conn)
             if await conn.execute(SQL_EXTEND_UP, self._chain, first.number, tip.number) != "UPDATE 1":
                 await conn.execute(SQL_COVER, self._chain, first.number, tip.number)
             if follows:
@@ -228,10 +238,8 @@ class PgStore:
 
         With `lease`, SeamBroken is raised too when that does not hold the blocks any more.
         """
-        try:
+        with _refusing_rows():
             await self._fill(chunk.headers, partial(self._copy_chunk, chunk=chunk, lease=lease), anchored=anchored)
-        except asyncpg.DataError as error:
-            raise RowsRefused(str(error)) from error
 
     async def _fill(self, blocks: Sequence[Block], write: Write, *, anchored: bool) -> None:
         copy.check_linked(blocks)
@@ -341,9 +349,7 @@ class PgStore:
     def _block_row(self, block: Block) -> copy.Row:
         if self._transactions:
             return copy.block_row(self._chain, block)
-        return copy.header_row(
-            self._chain, block, len(block.txs) if block.tx_total is None else block.tx_total, stored=0
-        )
+        return copy.header_row(self._chain, block, block.tx_count, stored=0)
 
     async def _copy_chunk(self, conn: Connection, chunk: Chunk, lease: Lease | None) -> dict[bytes, int]:
         if lease is not None:
@@ -456,6 +462,15 @@ class PgStore:
             with translated():
                 await self._pool.execute(SQL_ENSURE_PARTITIONS, first, last)
             self._slots |= slots
+
+
+@contextmanager
+def _refusing_rows() -> Iterator[None]:
+    """Raise RowsRefused where the database says that encoded rows are not what its tables hold."""
+    try:
+        yield
+    except asyncpg.DataError as error:
+        raise RowsRefused(str(error)) from error
 
 
 def _check_child(first: Block, after: BlockRef | None) -> None:

@@ -91,3 +91,11 @@ class BulkStore(ChainStore, Protocol):
         Raises RowsRefused when rows are not what tables hold.
         """
         ...
+
+
+class EncodedStore(BulkStore, Protocol):
+    """A BulkStore that takes encoded rows at the head, too."""
+
+    async def commit_chunk(self, chunk: Chunk, *, after: BlockRef | None) -> None:
+        """Store encoded blocks at the head, as `commit` does. Raises RowsRefused when rows are not what tables hold."""
+        ...

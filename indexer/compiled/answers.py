@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.rpc.wire import RECEIPT_EXTRA, TX_EXTRA
-from indexer.compiled.jit import compiled
+from indexer.compiled.native import BYTES, INTS, SPANS, compiled, entry
 from indexer.compiled.scan import (
     ABSENT,
     CLOSE,
@@ -245,7 +245,7 @@ def next_item(buf: Bytes, at: int) -> int:
     return at
 
 
-@compiled
+@entry(BYTES, SPANS, INTS, INTS)
 def scan_txs(buf: Bytes, spans: Ints, firsts: Ints, follows: Ints) -> int:
     """Note lists of transactions that lie one behind the other, a block each; `firsts` gets where each block begins."""
     at = count = 0
@@ -263,7 +263,7 @@ def scan_txs(buf: Bytes, spans: Ints, firsts: Ints, follows: Ints) -> int:
     return count
 
 
-@compiled
+@entry(BYTES, SPANS, INTS, SPANS, INTS, INTS, INTS)
 def scan_receipts(
     buf: Bytes, spans: Ints, firsts: Ints, logs: Ints, first_logs: Ints, follows: Ints, log_follows: Ints
 ) -> int:

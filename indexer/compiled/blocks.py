@@ -44,7 +44,18 @@ from indexer.compiled.emit import (
     put_transfer,
     put_tx,
 )
-from indexer.compiled.jit import compiled
+from indexer.compiled.native import (
+    BYTES,
+    FLAGS,
+    INTS,
+    LONGS,
+    ROWS_OF_BYTES,
+    SPANS,
+    TABLE,
+    Group,
+    compiled,
+    entry,
+)
 from indexer.compiled.people import FREE, SIZE, join, leave, member
 from indexer.compiled.rows import WORTH, Long, digits_start, put_copy, put_digits, same_text, small
 from indexer.compiled.scan import ABSENT, Bytes, Flags, Ints
@@ -102,12 +113,22 @@ class Crowd(NamedTuple):
 class Watch(NamedTuple):
     """Whether all transactions are stored; else those that concern a member."""
 
-    everything: bool
+    everything: int
     members: Bytes
     slots: Ints
 
 
-@compiled
+# The same for the compiler (native.py).
+KINDS: Final = Group((ROWS_OF_BYTES, INTS, INTS))
+TXS: Final = Group((BYTES, SPANS, BYTES, SPANS, INTS), Txs)
+KNOWN: Final = Group((TABLE, ROWS_OF_BYTES, ROWS_OF_BYTES))
+LOGS: Final = Group((BYTES, SPANS, TABLE, ROWS_OF_BYTES, INTS, INTS, KNOWN), Logs)
+ROWS: Final = Group((Group((BYTES,) * 5), LONGS, LONGS, LONGS), Rows)
+CROWD: Final = Group((ROWS_OF_BYTES, INTS, INTS), Crowd)
+WATCH: Final = Group((int, ROWS_OF_BYTES, INTS), Watch)
+
+
+@entry(BYTES, SPANS, BYTES, SPANS, INTS, INTS, BYTES, BYTES, INTS)
 def check_places(
     buf: Bytes, txs: Ints, done_buf: Bytes, dones: Ints, firsts: Ints, done_firsts: Ints, hashes: Bytes,
     numbers: Bytes, number_starts: Ints,
@@ -136,7 +157,7 @@ def check_places(
                 raise ValueError("a transaction or a receipt that belongs elsewhere")
 
 
-@compiled
+@entry(BYTES, SPANS, INTS, BYTES, SPANS, INTS, BYTES, TABLE)
 def check_logs(
     done_buf: Bytes, logs: Ints, first_logs: Ints, buf: Bytes, txs: Ints, firsts: Ints, hashes: Bytes, places: Ints
 ) -> None:
@@ -159,7 +180,7 @@ def check_logs(
                 places[at, 0], places[at, 1], places[at, 2] = block, i - firsts[block], at - first_logs[firsts[block]]
 
 
-@compiled
+@entry(BYTES, SPANS, int, int, ROWS_OF_BYTES, INTS, KINDS, ROWS_OF_BYTES, INTS)
 def sort_logs(
     buf: Bytes, logs: Ints, count: int, else_kind: int, topics: Bytes, topic_kinds: Ints, contracts: Kinds,
     addresses: Bytes, kinds: Ints,
@@ -257,7 +278,7 @@ def concerned(watch: Watch, crowd: Crowd, count: int, addresses: Bytes, first_lo
     return False
 
 
-@compiled
+@entry(CROWD, ROWS_OF_BYTES, INTS, FLAGS)
 def gather_tokens(crowd: Crowd, addresses: Bytes, kinds: Ints, stored: Flags) -> int:
     """Note the contracts whose stored logs are transfers of a common form, and of which; return how many there are."""
     count = 0
@@ -268,6 +289,13 @@ def gather_tokens(crowd: Crowd, addresses: Bytes, kinds: Ints, stored: Flags) ->
             count = join(crowd.people, crowd.roles, crowd.slots, count, kind)
     leave(crowd.people, crowd.slots, count)
     return count
+
+
+@entry(ROWS, int, LONGS, INTS, LOGS)
+def put_logs_of_blocks(out: Rows, chain: int, numbers: Long, firsts: Ints, logs: Logs) -> None:
+    """Write what the logs of blocks imply; `firsts` says where the logs of each begin."""
+    for block in range(numbers.size):
+        put_logs(out, chain, numbers[block], logs, firsts[block], firsts[block + 1])
 
 
 @compiled
@@ -341,3 +369,12 @@ def put_block(
             ends[TRANSFER_TABLE], ends[LOG_TABLE] = moves_before, logs_before
             counts[TRANSFER_TABLE], counts[LOG_TABLE] = move_count, log_count
         leave(crowd.people, crowd.slots, count)
+
+
+@entry(ROWS, int, LONGS, INTS, TXS, LOGS, WATCH, CROWD, INTS)
+def put_blocks(
+    out: Rows, chain: int, numbers: Long, firsts: Ints, of: Txs, logs: Logs, watch: Watch, crowd: Crowd, kept: Ints
+) -> None:
+    """Write the rows of blocks; `firsts` says where the transactions of each begin, `kept` gets which are stored."""
+    for block in range(numbers.size):
+        put_block(out, chain, numbers[block], firsts[block], firsts[block + 1], of, logs, watch, crowd, kept)

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from indexer.compiled.jit import compiled
+from indexer.compiled.native import compiled
 from indexer.compiled.rows import U8
 from indexer.compiled.scan import Bytes
 

@@ -35,7 +35,7 @@ from indexer.compiled.answers import (
     TX_V,
     TX_VALUE,
 )
-from indexer.compiled.jit import compiled
+from indexer.compiled.native import compiled
 from indexer.compiled.people import SIZE
 from indexer.compiled.rows import (
     Long,

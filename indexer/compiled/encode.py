@@ -36,7 +36,7 @@ from indexer.compiled.answers import (
     put_text,
 )
 from indexer.compiled.emit import U64
-from indexer.compiled.jit import compiled
+from indexer.compiled.native import INTS, TABLE, Group, compiled
 from indexer.compiled.people import SIZE
 from indexer.compiled.rlp import (
     STRING,
@@ -85,6 +85,9 @@ class Nested(NamedTuple):
 
     texts: Ints
     follows: Ints
+
+
+NESTED: Final = Group((TABLE, INTS), Nested)
 
 
 @compiled

@@ -11,9 +11,9 @@ from indexer.compiled.answers import (
     LOG_TX_INDEX,
     scan_logs,
 )
-from indexer.compiled.blocks import MOST_INDEX, Rows
+from indexer.compiled.blocks import MOST_INDEX, ROWS, Rows
 from indexer.compiled.emit import put_place
-from indexer.compiled.jit import compiled
+from indexer.compiled.native import BYTES, INTS, LONGS, SPANS, TABLE, entry
 from indexer.compiled.rows import LETTER_X, ZERO, Long, put_digits, put_int, put_integer, same_text, small
 from indexer.compiled.scan import Bytes, Ints, blank
 
@@ -21,7 +21,7 @@ EVENT_TABLE: Final = 0  # the place among outputs, before those of blocks.py
 EVENT_ROW: Final = 80  # bytes
 
 
-@compiled
+@entry(BYTES, SPANS, INTS)
 def scan_lists(buf: Bytes, logs: Ints, follows: Ints) -> int:
     """Note lists of logs that lie one behind the other; return how many logs there are."""
     at, log = blank(buf, 0), 0
@@ -31,7 +31,7 @@ def scan_lists(buf: Bytes, logs: Ints, follows: Ints) -> int:
     return log
 
 
-@compiled
+@entry(BYTES, SPANS, int, BYTES, BYTES, INTS, BYTES, INTS, TABLE)
 def check_events(
     buf: Bytes, logs: Ints, count: int, hashes: Bytes, numbers: Bytes, number_starts: Ints, tx_hashes: Bytes,
     firsts: Ints, places: Ints,
@@ -62,7 +62,7 @@ def check_events(
         last_tx, last_log = index, place
 
 
-@compiled
+@entry(ROWS, int, LONGS, TABLE, int, BYTES, INTS)
 def put_event_txs(
     rows: Rows, chain: int, numbers: Long, places: Ints, count: int, tx_hashes: Bytes, firsts: Ints
 ) -> int:

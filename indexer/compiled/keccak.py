@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from indexer.compiled.jit import compiled
+from indexer.compiled.native import compiled
 from indexer.compiled.scan import Bytes, Ints
 
 Words = npt.NDArray[np.uint64]

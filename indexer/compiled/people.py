@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from indexer.compiled.jit import compiled
+from indexer.compiled.native import INTS, ROWS_OF_BYTES, compiled, entry
 from indexer.compiled.scan import Bytes, Ints
 
 SIZE: Final = 20
@@ -17,8 +17,7 @@ def address_set(addresses: Collection[bytes]) -> tuple[Bytes, Ints]:
     """Return members and places of a set that does not change."""
     members = np.frombuffer(b"".join(addresses), np.uint8).reshape(-1, SIZE)
     slots = empty_slots(len(members))
-    for index in range(len(members)):
-        slots[_slot(members, index, members, slots)] = index
+    fill(members, slots)
     return members, slots
 
 
@@ -42,6 +41,13 @@ def _slot(wanted: Bytes, index: int, members: Bytes, slots: Ints) -> int:
             return at
         at = (at + 1) & (slots.size - 1)
     return at
+
+
+@entry(ROWS_OF_BYTES, INTS)
+def fill(members: Bytes, slots: Ints) -> None:
+    """Give each member its place."""
+    for index in range(len(members)):
+        slots[_slot(members, index, members, slots)] = index
 
 
 @compiled

@@ -7,7 +7,7 @@ that is not what it must be raises ValueError.
 
 from typing import Final
 
-from indexer.compiled.jit import compiled
+from indexer.compiled.native import compiled
 from indexer.compiled.rows import WORTH, digits_start, put_digits
 from indexer.compiled.scan import ZERO, Bytes, Ints
 

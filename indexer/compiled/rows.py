@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from indexer.compiled.jit import compiled
+from indexer.compiled.native import compiled
 from indexer.compiled.scan import Bytes, Ints
 
 Long = npt.NDArray[np.int64]

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from indexer.compiled.jit import compiled
+from indexer.compiled.native import compiled
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int32]

@@ -8,8 +8,8 @@ are joined level by level, the deepest first, those of one level side by side ag
 
 from typing import Final, NamedTuple
 
-from indexer.compiled.jit import compiled
 from indexer.compiled.keccak import Words, hash_all
+from indexer.compiled.native import BYTES, ROWS_OF_BYTES, TABLE, WORDS, Group, compiled
 from indexer.compiled.rlp import STRING, byte_before, list_before, string_before
 from indexer.compiled.scan import Bytes, Ints
 
@@ -36,6 +36,9 @@ class Bench(NamedTuple):
     state: Words
     lanes: Ints
     nodes: Ints
+
+
+BENCH: Final = Group((BYTES, TABLE, ROWS_OF_BYTES, WORDS, TABLE, TABLE), Bench)
 
 
 @compiled

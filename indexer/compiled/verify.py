@@ -7,7 +7,6 @@ of both tries, transactions, addresses of created contracts, words of logs. Then
 from typing import Final, NamedTuple
 
 from core.verify.checks import Check
-from indexer.compiled import bloom
 from indexer.compiled.answers import (
     DONE_CREATED,
     DONE_CUMULATIVE,
@@ -22,15 +21,17 @@ from indexer.compiled.answers import (
     TX_TIP_CAP,
     TX_TO,
 )
-from indexer.compiled.blocks import Txs
+from indexer.compiled.blocks import TXS, Txs
+from indexer.compiled.bloom import SIZE as BLOOM_SIZE
+from indexer.compiled.bloom import is_same, set_bits, unite
 from indexer.compiled.emit import U64
-from indexer.compiled.encode import Nested, log_before, receipt_before, tx_before, type_of
-from indexer.compiled.jit import compiled
+from indexer.compiled.encode import NESTED, Nested, log_before, receipt_before, tx_before, type_of
+from indexer.compiled.native import BYTES, INTS, LONGS, ROWS_OF_BYTES, SPANS, TABLE, Group, compiled, entry
 from indexer.compiled.people import SIZE
 from indexer.compiled.rlp import fixed_before, list_before, quantity_before
 from indexer.compiled.rows import Long, digits_start, put_digits, small
 from indexer.compiled.scan import Bytes, Ints
-from indexer.compiled.trie import MOST_ITEMS, Bench, hash_messages, leaf_before, ordered_root
+from indexer.compiled.trie import BENCH, MOST_ITEMS, Bench, hash_messages, leaf_before, ordered_root
 
 GAS, RECEIPT_BLOOM, RECEIPTS_ROOT = int(Check.GAS), int(Check.RECEIPT_BLOOM), int(Check.RECEIPTS_ROOT)
 TRANSACTIONS_ROOT, TX_HASH_CHECK, DERIVED = int(Check.TRANSACTIONS_ROOT), int(Check.TX_HASH), int(Check.DERIVED)
@@ -43,7 +44,7 @@ NO_BASE_FEE: Final = -1
 # Places in a row of `receipts`: where its bloom lies, and which messages are words of its logs.
 BLOOM_AT, FIRST_WORD, END_WORD = range(3)
 # Places in what is found of a block.
-ROOT_OF_TXS, ROOT_OF_RECEIPTS, UNION, FOUND = 0, 32, 64, 64 + bloom.SIZE
+ROOT_OF_TXS, ROOT_OF_RECEIPTS, UNION, FOUND = 0, 32, 64, 64 + BLOOM_SIZE
 
 
 class Room(NamedTuple):
@@ -61,6 +62,9 @@ class Room(NamedTuple):
     found: Bytes
     gas: Long
     at: Ints
+
+
+ROOM: Final = Group((BENCH, NESTED, TABLE, BYTES, ROWS_OF_BYTES, LONGS, INTS), Room)
 
 
 @compiled
@@ -162,15 +166,15 @@ def check_blooms(room: Room, block: int, checks: int, count: int) -> bool:
     union = room.found[block, UNION:]
     union[:] = 0
     for i in range(count):
-        given = room.bench.out[room.receipts[i, BLOOM_AT] : room.receipts[i, BLOOM_AT] + bloom.SIZE]
+        given = room.bench.out[room.receipts[i, BLOOM_AT] : room.receipts[i, BLOOM_AT] + BLOOM_SIZE]
         if checks & RECEIPT_BLOOM:
             room.word[:] = 0
             for word in range(room.receipts[i, FIRST_WORD], room.receipts[i, END_WORD]):
-                bloom.set_bits(room.word, room.bench.digests[word])
-            if not bloom.is_same(room.word, given):
+                set_bits(room.word, room.bench.digests[word])
+            if not is_same(room.word, given):
                 room.at[1] = i
                 return False
-        bloom.unite(union, given)
+        unite(union, given)
     return True
 
 
@@ -246,7 +250,7 @@ def check_block(
     return 0
 
 
-@compiled
+@entry(ROOM, int, int, LONGS, TXS, SPANS, INTS)
 def check_blocks(room: Room, checks: int, chain: int, base_fees: Long, of: Txs, logs: Ints, firsts: Ints) -> int:
     """Return the first of `checks` that a block does not pass, 0 if all pass all; `at` gets the block, and where in it.
 

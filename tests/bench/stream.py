@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
@@ -25,7 +26,7 @@ from core.store.migrate import migrate
 from core.store.pg import PgStore
 from core.store.pool import Pool, open_pool
 from core.store.schema import scratch_folder
-from core.types import Block, BlockRef
+from core.types import Block
 from daemon.schema import MIGRATIONS
 from tests import make
 
@@ -39,9 +40,9 @@ class Timed(PgStore):
 
     began = answered = 0.0
 
-    async def _commit(self, blocks: list[Block], after: BlockRef | None, *, follows: bool = False) -> None:  # type: ignore[override]
+    async def _commit(self, *given: Any, **named: Any) -> None:
         self.began = time.perf_counter()
-        await super()._commit(blocks, after, follows=follows)
+        await super()._commit(*given, **named)
         self.answered = time.perf_counter()
 
 

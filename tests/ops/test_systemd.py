@@ -41,7 +41,7 @@ HARDENING = {
 }
 
 # What a unit has to do without, and why it is said in the unit itself.
-WITHOUT = {"chainworkd-backfill": ("MemoryDenyWriteExecute",)}
+WITHOUT = {f"chainworkd-{unit}": ("MemoryDenyWriteExecute",) for unit in ("indexer", "backfill")}
 
 
 class _Repeated(dict[str, Any]):

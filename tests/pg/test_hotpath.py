@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from core.errors import CursorMoved
 from core.rpc import wire
 from core.store.bulk import Chunk, Piece, RowsRefused
 from core.store.derived import Derived
@@ -107,6 +109,30 @@ async def test_what_blocks_in_bulk_have_passed_is_noted_with_their_rows(pool: Po
         assert await verified.below_level(ALL) == [BlockRange(TOP.number, TOP.number), BlockRange(100, 102)]
         level.checks = NONE
         assert {block.checks for block in chunk(checked, made).headers} == {0}
+
+
+async def test_blocks_at_the_head_are_equal_by_both_ways(pool: Pool) -> None:
+    made = blocks.chain("head", 12, first=TOP.number + 1)
+    made[0] = replace(made[0], parent_hash=TOP.hash)
+    async with pair(pool, "all", None) as (store, hot, careful):
+        after = TOP.ref
+        for part in (made[:1], made[1:4], made[4:]):
+            await store.commit_chunk(chunk(hot, part), after=after)
+            await careful.commit(said(part), after=after)
+            after = part[-1].ref
+        assert await store.cursor() == after
+        with pytest.raises(CursorMoved):
+            await store.commit_chunk(chunk(hot, made[4:]), after=made[3].ref)
+        tried = (blocks.chain(f"next {n}", 1, first=after.number + 1) for n in range(100))
+        good = hot.encode(*blocks.answers(next(made for made in tried if made[0].txs)))
+        header = replace(good.headers[0], parent_hash=after.hash)
+        cut = {table: rows[:-1] for table, rows in good.copies.items()}
+        with pytest.raises(RowsRefused):
+            await store.commit_chunk(Chunk([replace(good, headers=[header], copies=cut)]), after=after)
+        assert await store.cursor() == after
+    ours, theirs = await everything(pool, HOT), await everything(pool, CAREFUL)
+    for name, rows in theirs.items():
+        assert ours[name] == rows, name
 
 
 async def test_a_proxy_that_changed_is_asked_again_by_both_ways(pool: Pool) -> None:

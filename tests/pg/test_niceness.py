@@ -26,12 +26,14 @@ def test_sessions_step_back_as_their_client_does(database_url: str, niceness: in
         [sys.executable, "-c", LOOK, database_url], check=True, capture_output=True, text=True,
         preexec_fn=lambda: os.nice(niceness),
     )  # fmt: skip
-    assert done.stdout.split() == [str(niceness)] * 2
+    expected = min(19, os.getpriority(os.PRIO_PROCESS, 0) + niceness)  # the tests may run niced themselves
+    assert done.stdout.split() == [str(expected)] * 2
 
 
 async def test_a_server_that_is_nobodys_is_left_alone(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[int, int, int]] = []
     monkeypatch.setattr(os, "setpriority", lambda *what: told.append(what))
+    monkeypatch.setattr(os, "getpriority", lambda *_: 0)
     async with open_pool(database_url, size=1) as pool:
         assert await pool.fetchval("select 1") == 1
     assert told == []

@@ -37,7 +37,9 @@ async def test_the_head_goes_on_with_the_next_node_and_what_was_learned_is_kept(
     async with AsyncExitStack() as resources:
         spare = await resources.enter_async_context(provided(second))
         async with provided(first) as url:
-            settings = ChainSettings(http=f"{url}/{KEY}", fallback_http=(f"{spare}/{KEY}",), poll_s=0.05, deadline_s=2)
+            settings = ChainSettings(
+                http=(f"{url}/{KEY}",), fallback_http=(f"{spare}/{KEY}",), poll_s=0.05, deadline_s=2
+            )
             service = ChainServices("node", settings, pool, metrics, head_services, sticky=True)
             running = asyncio.create_task(service.run())
             await until(lambda: at(19))

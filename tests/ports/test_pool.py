@@ -378,4 +378,4 @@ async def test_requests_that_are_given_up_leave_their_places() -> None:
         assert sum(isinstance(result, asyncio.CancelledError) for result in results) == 20
         assert sum(result is None for result in results) == 20
         assert (pool.endpoints[0].under_way, len(pool.endpoints[0].queued)) == (0, 0)
-        assert pool.room == pool.width
+        assert pool.endpoints[0].load == 0

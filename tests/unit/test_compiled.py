@@ -15,15 +15,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.errors import BadConfig
 from core.store.bulk import Unusual
 from indexer import warm
-from indexer.compiled import jit, people, rows, scan
+from indexer.compiled import build, native, people, rows, scan
 from indexer.decode.transfers import TRANSFER
 from tests import blocks, make, pgcopy
 from tests.unit.test_hotpath import Both
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = int(os.environ.get("COMPILED_EXAMPLES", "300"))
+
+# The functions that only compiled ones call, as those call them.
+INNER = build.dispatchers(no_cpython_wrapper=False)
+value_end = INNER["indexer.compiled.scan.value_end"]
+put_quantity = INNER["indexer.compiled.rows.put_quantity"]
+put_word = INNER["indexer.compiled.rows.put_word"]
+join, leave = INNER["indexer.compiled.people.join"], INNER["indexer.compiled.people.leave"]
 
 
 def buffer(text: bytes) -> scan.Bytes:
@@ -41,12 +49,12 @@ def refuse_constants(name: str) -> Any:
 def ends_like_json(text: bytes) -> bool:
     """Whether value_end takes `text` for one whole value; it may take less than json does, never more."""
     try:
-        end = scan.value_end(buffer(text), 0)
+        end = value_end(buffer(text), 0)
     except ValueError:
         return False
     assert end <= len(text)
     json.loads(text[:end], parse_constant=refuse_constants)
-    return end == len(text)
+    return bool(end == len(text))
 
 
 plain = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E, exclude_characters='"\\'))
@@ -87,7 +95,7 @@ def test_what_no_value_is(text: bytes) -> None:
 def number(text: bytes, digits: int = 64) -> int:
     """What the field that put_quantity writes says to PostgreSQL."""
     out, work = np.zeros(200, np.uint8), np.zeros(rows.WORK, np.int64)
-    end = rows.put_quantity(out, 0, buffer(text), span(text), 0, work, digits)
+    end = put_quantity(out, 0, buffer(text), span(text), 0, work, digits)
     return int(pgcopy.numeric(out[4:end].tobytes()))
 
 
@@ -101,7 +109,7 @@ def test_quantities_of_every_size_are_the_numbers_they_say(value: int) -> None:
     assert number(hex(value).encode()) == value
     assert number(b"0x" + b"%064x" % value) == value
     word, out = value.to_bytes(32), np.zeros(200, np.uint8)
-    end = rows.put_word(out, 0, np.frombuffer(word, np.uint8), 0, np.zeros(rows.WORK, np.int64))
+    end = put_word(out, 0, np.frombuffer(word, np.uint8), 0, np.zeros(rows.WORK, np.int64))
     assert int(pgcopy.numeric(out[4:end].tobytes())) == value
 
 
@@ -137,10 +145,10 @@ def test_a_crowd_of_addresses_is_a_dictionary_of_roles() -> None:
         for _ in range(3 * size):
             who, role = bytes([dice.randrange(size)] + [7] * 19), 1 << dice.randrange(5)
             found[count] = np.frombuffer(who, np.uint8)
-            count = people.join(found, roles, slots, count, role)
+            count = join(found, roles, slots, count, role)
             expected[who] = expected.get(who, 0) | role
         assert {found[i].tobytes(): int(roles[i]) for i in range(count)} == expected
-        people.leave(found, slots, count)
+        leave(found, slots, count)
         assert (slots == people.FREE).all()
 
 
@@ -183,32 +191,52 @@ def test_text_beyond_what_nodes_send_is_left_to_the_careful_path(text: str) -> N
         both.hot(*raw)
 
 
-SEEN_BY_ANOTHER_PROCESS = """
-from numba.core import event
+NOTHING_OF_NUMBA = """
+import sys
 
 from indexer.decode.tables import LogTable, TransferTable, VaultTable
+from indexer.eventpath import EventPath
 from indexer.hotpath import HotPath
-from indexer.warm import compile_all
 from tests import blocks
 
-with event.install_recorder("numba:compile") as compiling:
-    transfers, logs = TransferTable(lambda *_: None), LogTable("watched", blocks.TOKENS[:2])
-    for watched in (None, (), blocks.PEOPLE[:3]):
-        hot = HotPath(1, transfers, logs, [VaultTable([blocks.VAULT], lambda *_: None)], watched)
-        for seed in range(10):
-            assert hot.encode(*blocks.answers(blocks.chain(seed, 3))).headers
-    compile_all()
-print(len(compiling.buffer))
+transfers, logs = TransferTable(lambda *_: None), LogTable("watched", blocks.TOKENS[:2])
+for watched in (None, (), blocks.PEOPLE[:3]):
+    hot = HotPath(1, transfers, logs, [VaultTable([blocks.VAULT], lambda *_: None)], watched)
+    for seed in range(10):
+        assert hot.encode(*blocks.answers(blocks.chain(seed, 3))).headers
+EventPath(1, transfers, logs)
+print("numba" in sys.modules)
 """
 
 
-@pytest.mark.skipif(not jit.KEPT, reason="compiled code cannot be kept here")
-def test_nothing_is_compiled_after_warming_up() -> None:
-    """Compiling while blocks are read would cost half a minute and three times the memory that is promised."""
-    if not warm.is_warm():
-        subprocess.run([sys.executable, "-m", "indexer.warm"], cwd=ROOT, check=True)
-    command = [sys.executable, "-c", SEEN_BY_ANOTHER_PROCESS]
-    assert subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout == "0\n"
+def test_no_compiler_is_loaded_where_blocks_are_read() -> None:
+    command = [sys.executable, "-c", NOTHING_OF_NUMBA]
+    assert subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout == "False\n"
+
+
+def test_every_entry_is_compiled() -> None:
+    kept = json.loads((native.folder() / native.INDEX).read_bytes())
+    assert set(kept) == set(native.ENTRIES)
+
+
+def test_an_argument_of_another_kind_is_refused_before_it_is_looked_at() -> None:
+    members, slots = np.zeros((1, people.SIZE), np.uint8), people.empty_slots(1)
+    people.fill(members, slots)
+    wrong: Any
+    for wrong in (slots.astype(np.int64), slots.reshape(1, -1), np.zeros(64, np.int32)[::2]):
+        with pytest.raises(TypeError, match="expected int32 with 1 axes in C order, found int"):
+            people.fill(members, wrong)
+    with pytest.raises(ValueError, match="shorter"):
+        people.fill(members)  # type: ignore[call-arg]
+
+
+def test_code_that_was_not_loaded_is_not_called() -> None:
+    forgotten = native.Entry(lambda: None, ())
+    try:
+        with pytest.raises(native.NotCompiled):
+            forgotten()
+    finally:
+        del native.ENTRIES[forgotten.name]
 
 
 async def test_a_warm_program_starts_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,13 +244,19 @@ async def test_a_warm_program_starts_no_compiler(monkeypatch: pytest.MonkeyPatch
         raise AssertionError
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", never)
-    monkeypatch.setattr(warm, "is_warm", lambda: True)
     await warm.warm()
-    monkeypatch.setattr(warm, "is_warm", lambda: False)
-    monkeypatch.setattr(jit, "KEPT", False)
-    await warm.warm()
-    monkeypatch.setattr(jit, "KEPT", True)
+    monkeypatch.setattr(native, "is_kept", lambda: False)
     with pytest.raises(AssertionError):
+        await warm.warm()
+
+
+async def test_a_compiler_that_fails_is_an_error_that_names_the_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(native, "is_kept", lambda: False)
+    monkeypatch.setattr(native, "folder", lambda: tmp_path / "kept")
+    monkeypatch.setattr(sys, "executable", "false")
+    with pytest.raises(BadConfig, match="kept ended with code 1"):
         await warm.warm()
 
 
@@ -231,24 +265,33 @@ def test_compiled_code_is_kept_apart_by_what_it_was_compiled_from(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
     monkeypatch.delenv("CACHE_DIRECTORY", raising=False)
-    user = jit.folder()
+    user = native.folder()
     assert user.is_relative_to(tmp_path / "user")
     monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path / "unit"))
-    assert jit.folder().name == user.name
-    assert jit.folder().is_relative_to(tmp_path / "unit")
+    assert native.folder().name == user.name
+    assert native.folder().is_relative_to(tmp_path / "unit")
     elsewhere = tmp_path / "code"
-    shutil.copytree(jit.HERE, elsewhere)
-    monkeypatch.setattr(jit, "HERE", elsewhere)
-    copied = jit.folder().name
+    shutil.copytree(native.HERE, elsewhere)
+    monkeypatch.setattr(native, "HERE", elsewhere)
+    native._made_of.cache_clear()
+    copied = native.folder().name
     (elsewhere / "rows.py").write_text("other")
-    assert len({user.name, copied, jit.folder().name}) == 3
+    native._made_of.cache_clear()
+    changed = native.folder().name
+    native._made_of.cache_clear()
+    assert copied == user.name != changed, "the place of the code does not matter, its text does"
+
+
+def test_code_that_others_could_have_written_is_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CACHE_DIRECTORY", str(tmp_path))
+    folder = native.folder()
+    native.keep(folder, {}) if native.can_keep(folder) else None
+    assert native.is_kept()
+    folder.chmod(0o777)
+    assert not native.is_kept()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_keeps_nothing(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    said = subprocess.run(
-        [sys.executable, "-c", "from indexer.compiled import jit; print(jit.KEPT)"], cwd=ROOT, check=True, text=True,
-        capture_output=True, env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
-    )  # fmt: skip
-    assert said.stdout == "False\n"
+    assert not native.can_keep(tmp_path / "kept")
