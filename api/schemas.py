@@ -1,6 +1,6 @@
 """What the explorer answers, field for field as the seed document shows it. Numbers are exact, never floats."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal
@@ -11,7 +11,9 @@ from api.addresses import checksum
 from api.amounts import display, exact
 from core.hex import to_hex
 from core.store.reader import Lag, StoredBlock, StoredToken, StoredTransfer, StoredTx
+from core.store.verified import Completeness, Quarantined
 from core.types import HowFinal, TokenStandard
+from core.verify.checks import Check, names
 
 GWEI: Final = 9
 ETHER: Final = 18
@@ -22,6 +24,8 @@ class Health(msgspec.Struct):
     """GET /api/v1/health. `status` is ok, stale (no news of the chain, or too far behind) or starting.
 
     Additive: `alarm` says which blocks were orphaned after they had been called finalized, until a person clears it.
+    `completeness` is the share of the stored blocks that passed all checks of their chain, null before it is known
+    which those are; `quarantined` names blocks that no node serves so that they pass, or that are stored otherwise.
     """
 
     status: str
@@ -30,9 +34,11 @@ class Health(msgspec.Struct):
     chain_tip_block: int | None
     ingestion_lag_seconds: float | None
     alarm: str | None
+    completeness: float | None
+    quarantined: list[str]
 
     @classmethod
-    def of(cls, lag: Lag, *, stale: bool) -> "Health":
+    def of(cls, lag: Lag, known: Completeness, quarantined: Sequence[Quarantined], *, stale: bool) -> "Health":
         """Make it from what the database says."""
         return cls(
             status="starting" if lag.number is None else "stale" if stale else "ok",
@@ -41,11 +47,13 @@ class Health(msgspec.Struct):
             chain_tip_block=lag.tip,
             ingestion_lag_seconds=lag.seconds,
             alarm="; ".join(map(str, lag.alarms)) or None,
+            completeness=known.share,
+            quarantined=list(map(str, quarantined)),
         )
 
 
 class Block(msgspec.Struct):
-    """GET /api/v1/blocks/{block_number}. `block_hash`, `mode` and `finality` are additive.
+    """GET /api/v1/blocks/{block_number}. `block_hash`, `mode`, `finality` and `checks` (those it passed) are additive.
 
     In mode `watch` the hashes are only those of stored transactions; the count is the block's own in either mode.
     """
@@ -57,6 +65,7 @@ class Block(msgspec.Struct):
     block_hash: str
     mode: Literal["full", "watch"]
     finality: HowFinal
+    checks: list[str]
 
     @classmethod
     def of(cls, block: StoredBlock) -> "Block":
@@ -69,6 +78,7 @@ class Block(msgspec.Struct):
             block_hash=to_hex(block.hash),
             mode="watch" if block.watched else "full",
             finality=block.finality,
+            checks=names(Check(block.checks)),
         )
 
 

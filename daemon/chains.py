@@ -18,7 +18,8 @@ from core.rpc.pool import RpcPool
 from core.rpc.source import RpcSource, chain_id, finalized
 from core.service import Service, supervise
 from core.settings import ChainSettings
-from core.store.derived import Derived
+from core.store.audit import PgAudit
+from core.store.derived import Derived, TableRows
 from core.store.endpoints import PgLearned
 from core.store.pg import PgStore
 from core.store.pool import Pool
@@ -30,6 +31,7 @@ from indexer.calibration import Calibrator
 from indexer.decode.tables import EventTransactionTable, LogTable, TransferTable, VaultTable
 from indexer.late import LateEncoder
 from indexer.pipeline import Encoder, Pipeline
+from indexer.recheck import SecondLook
 from indexer.watch import only_events, watching
 
 log = logging.getLogger(__name__)
@@ -127,15 +129,13 @@ async def introduced(name: str, of: ChainSettings, client: RpcPool, pool: Pool, 
     except WrongChain as error:
         raise WrongChain(f"chains.{name}: {error}") from None
     meter, watched = metrics.for_chain(name), watched_of(of)
-    derived = _tables(of, meter)
-    events = of.mode == "events"
-    keep = None if watched is None else only_events(watched) if events else watching(watched)
-    store = PgStore(pool, found, derived=derived, keep=keep, transactions=not events)
+    derived = _tables(of, _malformed(meter))
+    store = _store(pool, found, of, derived)
     genesis = await RpcSource(client, found).ref_at(0)
     genesis_hash = None if genesis is None else genesis.hash
     await store.register(name, genesis_hash)
     client.expect(found, genesis_hash)
-    await declare(pool, found, name, watched, events_only=events)
+    await declare(pool, found, name, watched, events_only=of.mode == "events")
     level, verified = Level(NONE), PgVerified(pool, found)
     source = RpcSource(
         client, found, genesis_hash=genesis_hash, batch_blocks=of.batch_blocks, level=level,
@@ -161,13 +161,44 @@ async def _calibration(client: RpcPool, source: RpcSource, chain: int, depth: in
     return await calibrate(client, source, chain, head if settled < NEWEST else settled)
 
 
-def _tables(of: ChainSettings, meter: ChainMetrics) -> Sequence[Derived]:
-    """Return the tables that a chain's blocks imply. A malformed log is counted and named, once, at debug."""
+def _store(pool: Pool, chain: int, of: ChainSettings, derived: Sequence[Derived]) -> PgStore:
+    return PgStore(pool, chain, derived=derived, keep=_kept(of), transactions=of.mode != "events")
+
+
+def _kept(of: ChainSettings) -> Callable[[Block], Block] | None:
+    """Return what leaves out of a block what is not stored of it, None where all is."""
+    watched = watched_of(of)
+    if watched is None:
+        return None
+    return only_events(watched) if of.mode == "events" else watching(watched)
+
+
+def second_look(chain: Chain) -> SecondLook:
+    """Return what holds stored blocks against the node again."""
+    of, keep, every_log = chain.settings, _kept(chain.settings), LogTable("all")
+    store = _store(chain.pool, chain.id, of, _tables(of, lambda *_: None))  # a malformed log was counted already
+
+    def possible(blocks: Sequence[Block]) -> TableRows:
+        kept = blocks if keep is None else map(keep, blocks)
+        rows = [row for block in kept for row in every_log.derive(chain.id, block).rows]
+        return TableRows(every_log.table, every_log.columns, rows)
+
+    audit = PgAudit(chain.pool, chain.id, store.rows_of, possible)
+    return SecondLook(chain.source, audit, chain.store.coverage, PgVerified(chain.pool, chain.id).quarantine)
+
+
+def _malformed(meter: ChainMetrics) -> Callable[[Block, Log, str], None]:
+    """Return what counts a malformed log, and names it once, at debug."""
 
     def malformed(block: Block, event: Log, why: str) -> None:
         meter.malformed()
         log.debug("malformed log", extra={"block": block.number, "log": event.index, "why": why})
 
+    return malformed
+
+
+def _tables(of: ChainSettings, malformed: Callable[[Block, Log, str], None]) -> Sequence[Derived]:
+    """Return the tables that a chain's blocks imply."""
     tables: list[Derived] = [
         TransferTable(malformed), VaultTable(addresses(of.vaults), malformed),
         LogTable(of.logs, addresses(of.watched)),

@@ -65,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     _local_grammar(commands_)
     _database_grammar(commands_)
     _backfill_grammar(commands_)
+    _verify_grammar(commands_)
     _export_grammar(commands_)
     _token_grammar(commands_)
     _user_grammar(commands_)
@@ -132,6 +133,19 @@ def _backfill_grammar(into: Any) -> None:
     made.add_argument("--from", dest="first", type=_number, required=True, metavar="BLOCK", help="first block")
     made.add_argument(
         "--to", dest="last", type=_number, metavar="BLOCK", help="last block; the newest finalized one, if not given"
+    )
+    made.add_argument("--json", action="store_true", help="report at the end as one line of JSON")
+
+
+def _verify_grammar(into: Any) -> None:
+    made = _add(
+        into, "verify", "hold stored blocks against the node again, row by row",
+        "chainworkd verify --chain mainnet --from 18000000 --to 18000999", "verify.run",
+    )  # fmt: skip
+    made.add_argument("--chain", default="", help="which chain; the default or the only one, if not given")
+    made.add_argument("--from", dest="first", type=_number, required=True, metavar="BLOCK", help="first block")
+    made.add_argument(
+        "--to", dest="last", type=_number, metavar="BLOCK", help="last block; the newest stored one, if not given"
     )
     made.add_argument("--json", action="store_true", help="report at the end as one line of JSON")
 

@@ -19,8 +19,9 @@ from core.store.space import Free, Room, note_paused
 from core.store.tokens import PgTokens
 from core.store.vaults import PgVaults
 from core.store.verified import PgVerified
-from daemon.chains import Chain, addresses, bulk
+from daemon.chains import Chain, addresses, bulk, second_look
 from indexer.backfill import Backfill, WantedRange
+from indexer.recheck import Recheck
 from indexer.retention import FactRetention, Retention
 from indexer.tokens import Override, Tokens
 from indexer.vaults import VaultScan
@@ -69,8 +70,22 @@ def backfill_services(chain: Chain, *, disk: Disk) -> Sequence[Service]:
         Tokens(RpcCaller(chain.client), known, name=name, overrides=overrides),
         VaultScan(RpcLogs(chain.client), PgVaults(chain.pool, chain.id), chain.id, vaults, name=name),
         Chores(chores, name=name),
-        *([] if chain.calibrator is None else [chain.calibrator]),
+        *_verification(chain),
     ]  # fmt: skip
+
+
+def _verification(chain: Chain) -> Sequence[Service]:
+    """Return what finds out what blocks have to pass, and what looks at stored ones again."""
+    of = chain.settings.verify
+    if chain.calibrator is None:
+        return []
+    if not of.recheck_blocks_per_hour:
+        return [chain.calibrator]
+    recheck = Recheck(
+        second_look(chain), PgVerified(chain.pool, chain.id), chain.level, name=chain.name,
+        blocks_per_hour=of.recheck_blocks_per_hour, on_rechecked=chain.meter.rechecked,
+    )  # fmt: skip
+    return [chain.calibrator, recheck]
 
 
 def _retention(chain: Chain) -> Retention:

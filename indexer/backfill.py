@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from core.chain import ChainSource
 from core.clock import Clock, SystemClock
-from core.errors import BadAnswer, SeamBroken, Transient
+from core.errors import BadAnswer, SeamBroken, Transient, Unverified
 from core.service import first_of
 from core.store.lease import TERM, Lease, Leases
 from core.store.port import ChainStore
@@ -28,6 +28,7 @@ IDLE_S: Final = 5.0
 # is more than two Ethereum epochs.
 SETTLED_BLOCKS: Final = 128
 LEASE_CHUNKS: Final = 400  # of a hole at once: 20,000 blocks, the rest is for other processes
+ASIDE_S: Final = 60.0  # how long a block that no endpoint serves right is left alone
 REPLAN_S: Final = 60.0  # a long hole is left this often: the head may have left a newer one
 
 
@@ -85,6 +86,7 @@ class Backfill:
         self._horizon = horizon or self._cursor_height
         self._jumps = jumps
         self._clock = clock or SystemClock()
+        self._aside: dict[int, float] = {}  # block number -> until when
 
     async def run(self) -> None:
         """Fill for ever; holes come and go with jumps of the head."""
@@ -93,7 +95,18 @@ class Backfill:
                 await self._clock.sleep(IDLE_S)
 
     async def step(self) -> bool:
-        """Fill a chunk of the newest hole, or much of it in bulk; False when nothing can be done now."""
+        """Fill a chunk of the newest hole, or much of it in bulk; False when nothing can be done now.
+
+        A block that no endpoint serves so that it passes its checks is set aside for a while: the rest goes on.
+        """
+        try:
+            return await self._step()
+        except Unverified as error:
+            self._aside[error.at.number] = self._clock.monotonic() + ASIDE_S
+            log.warning("set aside", extra={"chain": self.name, "block": error.at.number, "why": str(error)})
+            return True
+
+    async def _step(self) -> bool:
         if self._gate is not None and not await self._gate.open():
             return False
         head = await self._horizon()
@@ -102,7 +115,7 @@ class Backfill:
         covered = await self._store.coverage()
         settled = head - self._settled_blocks
         taken = [] if self._leases is None else await self._leases.taken()
-        for hole in holes(joined([*covered, *taken]), await self._spans(head)):
+        for hole in holes(joined([*covered, *taken, *self._set_aside()]), await self._spans(head)):
             anchored = any(hole.last + 1 == span.first for span in covered)
             if not anchored and hole.last > settled:
                 continue
@@ -113,6 +126,12 @@ class Backfill:
                 continue
             return True
         return False
+
+    def _set_aside(self) -> list[BlockRange]:
+        """Return the blocks that are left alone now."""
+        now = self._clock.monotonic()
+        self._aside = {number: until for number, until in self._aside.items() if until > now}
+        return [BlockRange(number, number) for number in self._aside]
 
     async def _cursor_height(self) -> int | None:
         cursor = await self._store.cursor()

@@ -221,7 +221,8 @@ CREATE TABLE chain.chain (
     watched bytea[],
     events_only boolean DEFAULT false NOT NULL,
     checks_held smallint,
-    checks smallint
+    checks smallint,
+    rechecked_to bigint
 );
 
 COMMENT ON TABLE chain.chain IS 'Chains this database holds. genesis_hash tells two chains with one id apart.';
@@ -237,6 +238,8 @@ COMMENT ON COLUMN chain.chain.events_only IS 'Of the contracts in `watched` only
 COMMENT ON COLUMN chain.chain.checks_held IS 'Checks (core/verify/checks.py) that blocks of this chain were seen to pass; a later calibration never takes one away.';
 
 COMMENT ON COLUMN chain.chain.checks IS 'Checks that blocks have to pass now: those that hold, without what settings leave out; null before the first calibration.';
+
+COMMENT ON COLUMN chain.chain.rechecked_to IS 'How far down the slow second look at stored blocks has come; it starts again at the top.';
 
 CREATE TABLE chain.coverage (
     chain_id bigint NOT NULL,

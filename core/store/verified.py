@@ -81,6 +81,18 @@ SQL_BELOW_LEVEL: Final = """
     cross join unnest(covered.blocks - coalesce(good.blocks, '{}'::int8multirange)) r
     order by first desc
 """
+SQL_STORED_FINAL: Final = """
+    select lower(r) as first, upper(r) - 1 as last, c.rechecked_to
+    from chain.chain c
+    join chain.head h on h.chain_id = c.chain_id
+    cross join unnest(
+        (select range_agg(v.blocks) from chain.coverage v where v.chain_id = $1)
+            * int8multirange(int8range(0, h.finalized_number + 1))
+    ) r
+    where c.chain_id = $1 and h.finalized_number is not null
+    order by first desc
+"""
+SQL_RECHECKED: Final = "update chain.chain set rechecked_to = $2 where chain_id = $1"
 SQL_QUARANTINE: Final = """
     insert into chain.quarantine as known
         (chain_id, number, hash, endpoint, failed, which, expected, found, first_seen_at, last_seen_at)
@@ -143,7 +155,8 @@ class Quarantined:
     times: int
 
     def __str__(self) -> str:
-        return f"block {self.number} (0x{self.hash[:4].hex()}…) from {self.endpoint} fails {self.failed}: {self.which}"
+        origin = f" from {self.endpoint}" if self.endpoint else ""
+        return f"block {self.number} (0x{self.hash[:4].hex()}…){origin} fails {self.failed}: {self.which}"
 
 
 async def note(conn: Connection, chain_id: int, blocks: Sequence[Block], at: datetime) -> None:
@@ -205,6 +218,17 @@ class PgVerified:
         with translated():
             rows = await self._pool.fetch(SQL_BELOW_LEVEL, self._chain, int(wanted))
         return [BlockRange(row["first"], row["last"]) for row in rows]
+
+    async def stored_final(self) -> tuple[list[BlockRange], int | None]:
+        """Return what is stored and final, the newest first, and how far down a recheck has come."""
+        with translated():
+            rows = await self._pool.fetch(SQL_STORED_FINAL, self._chain)
+        return [BlockRange(row["first"], row["last"]) for row in rows], rows[0]["rechecked_to"] if rows else None
+
+    async def rechecked(self, down_to: int) -> None:
+        """Remember how far down a recheck has come."""
+        with translated():
+            await self._pool.execute(SQL_RECHECKED, self._chain, down_to)
 
     # -- quarantine --------------------------------------------------------------------------------------------------
 

@@ -4,10 +4,12 @@ set local role chainworkd_indexer;
 
 alter table chain.chain add column checks_held smallint;
 alter table chain.chain add column checks smallint;
+alter table chain.chain add column rechecked_to bigint;
 comment on column chain.chain.checks_held is
     'Checks (core/verify/checks.py) that blocks of this chain were seen to pass; a later calibration never takes one away.';
 comment on column chain.chain.checks is
     'Checks that blocks have to pass now: those that hold, without what settings leave out; null before the first calibration.';
+comment on column chain.chain.rechecked_to is 'How far down the slow second look at stored blocks has come; it starts again at the top.';
 
 create table chain.verified (
     chain_id bigint not null,
@@ -45,5 +47,6 @@ reset role;
 
 drop table chain.quarantine;
 drop table chain.verified;
+alter table chain.chain drop column rechecked_to;
 alter table chain.chain drop column checks;
 alter table chain.chain drop column checks_held;
