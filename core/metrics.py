@@ -40,6 +40,7 @@ class Metrics:
         self._pruned = self._counter("blocks_pruned", "Blocks that retention took away", chain)
         self._paused = self._gauge("backfill_paused", "1 while backfill waits for room on the disk", chain)
         self._malformed = self._counter("logs_malformed", "Logs whose data is not what their topic promises", chain)
+        self._stalls = self._counter("stalls", "Restarts of a source since nothing was committed", (*chain, "why"))
         self._restarts = self._counter("service_restarts", "Services started again", ("service", "error"))
         of = (*chain, "endpoint")
         # Counters, not a histogram: these are on the hot path of backfill, and a histogram costs ten times as much.
@@ -140,6 +141,10 @@ class ChainMetrics:
         """Count a WebSocket that was closed."""
         del why  # free text: logged, never a label
         self._m._sockets.labels(self._chain).inc()
+
+    def stalled(self, why: str) -> None:
+        """Count a restart of the source because nothing was committed; `why` is who knew of newer blocks."""
+        self._m._stalls.labels(self._chain, why).inc()
 
     def saw(self, head: Head) -> None:
         """Show the newest head."""

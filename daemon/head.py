@@ -14,6 +14,7 @@ from daemon.chains import Chain, addresses
 from indexer.finality import FinalityWatch
 from indexer.follow import Follower
 from indexer.head import HeadWatch
+from indexer.watchdog import Watchdog
 
 
 async def watch_vaults(chain: Chain) -> None:
@@ -39,4 +40,5 @@ def head_services(chain: Chain) -> Sequence[Service]:
         tags, PgFinality(chain.pool, chain.id), PgAlarms(chain.pool, chain.id), name=name,
         on_alarms=chain.meter.alarmed, poll_s=of.poll_s * 2,
     )  # fmt: skip
-    return [heads, follower, finality, *panels]
+    watchdog = Watchdog(chain.source, chain.store, heads, chain.meter, name=name, beat=chain.beat)
+    return [heads, follower, finality, watchdog, *panels]
