@@ -54,6 +54,7 @@ class Metrics:
         self._rpc_out = self._gauge("endpoint_out", "1 while an endpoint is left alone", of)
         self._requests = self._counter("api_requests", "Answered HTTP requests", ("route", "status"))
         self._request_s = self._histogram("api_request_duration_seconds", "Time to answer", ("route",))
+        self._endpoints: dict[tuple[str, str], EndpointMetrics] = {}
         self._answered: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._streams = self._gauge("streams", "Open streams of facts", ("transport",))
         self._streams_ended = self._counter("streams_ended", "Streams of facts that ended", ("why",))
@@ -69,6 +70,13 @@ class Metrics:
         self._feed_up = self._gauge("market_feed_up", "1 while the upstream of prices answers", ("feed",))
         self._ticks = self._counter("market_ticks", "Ticks of prices passed on", ())
         self._dropped = self._counter("market_readers_dropped", "Readers of prices that were too slow", ())
+
+    def endpoints(self) -> dict[str, dict[str, str]]:
+        """Return how each endpoint is, by chain and name: `ok`, `lagging`, `forked` or `out`."""
+        found: dict[str, dict[str, str]] = {}
+        for (chain, name), each in sorted(self._endpoints.items()):
+            found.setdefault(chain, {})[name] = each.state
+        return found
 
     def render(self) -> bytes:
         """Return the text exposition (Prometheus text format 0.0.4)."""
@@ -217,6 +225,8 @@ class EndpointMetrics:
     """The metrics of one endpoint of a chain (EndpointMeter). Children are looked up once: this is the hot path."""
 
     def __init__(self, metrics: Metrics, chain: str, name: str) -> None:
+        metrics._endpoints[chain, name] = self
+        self._is_out, self._why = False, ""
         self._labels = (chain, name)
         self._errors = metrics._rpc_errors
         self._answers = metrics._rpc_answers.labels(chain, name)
@@ -224,6 +234,11 @@ class EndpointMetrics:
         self._aside = {why: metrics._rpc_aside.labels(chain, name, why) for why in ("lagging", "forked")}
         self._window = metrics._rpc_window.labels(chain, name)
         self._out = metrics._rpc_out.labels(chain, name)
+
+    @property
+    def state(self) -> str:
+        """`ok`, or why it is passed over."""
+        return "out" if self._is_out else self._why or "ok"
 
     def answered(self, seconds: float) -> None:
         """Note an answered request."""
@@ -240,10 +255,12 @@ class EndpointMetrics:
 
     def out(self, is_out: bool) -> None:
         """Show whether the endpoint is left alone."""
+        self._is_out = is_out
         self._out.set(is_out)
 
     def aside(self, why: str) -> None:
         """Show why the endpoint is passed over at the head."""
+        self._why = why
         for each, gauge in self._aside.items():
             gauge.set(each == why)
 

@@ -3,6 +3,7 @@
 import os
 import signal
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from core.rpc.client import RpcClient
 from devnet.town import Devnet
@@ -23,7 +24,10 @@ async def metric(client: Client, url: str, name: str, *labels: str) -> float:
 async def test_a_child_that_is_stopped_is_killed_and_started_again(folder: Path, town: Devnet, rpc: RpcClient) -> None:
     env = environment(folder, RPC_URL=town.http_url, WS_URL=town.ws_url, OPS__HANG_S=str(HANG_S))
     async with Daemon(folder, "run", env=env) as daemon, client_of(daemon, folder, env) as client:
-        metrics = await daemon.url("indexer", "ops") + "/metrics"
+        ops = await daemon.url("indexer", "ops")
+        metrics = f"{ops}/metrics"
+        node = urlsplit(town.http_url).netloc
+        assert (await client.status(f"{ops}/readyz", 200))["endpoints"] == {"node": {node: "ok"}}
         for role in ("backfill", "api"):
             pid = await daemon.child(role)
             # As its parent sees it after its start: it has shown signs of life.
