@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from core.errors import BadAnswer, RpcRefused, Unverified
+from core.errors import BadAnswer, RpcRefused, RpcUnavailable, Unverified
 from core.rpc.pool import RpcPool
 from core.rpc.source import RpcSource
 from core.types import Block
@@ -50,12 +50,13 @@ def probes(settled: int) -> list[int]:
 
 
 async def calibrate(pool: RpcPool, source: RpcSource, chain_id: int, settled: int) -> Calibration:
-    """Look at blocks up to `settled`, which no reorg reaches. Raises Transient if no endpoint answers at all.
+    """Look at blocks up to `settled`, which no reorg reaches. Raises RpcUnavailable if no endpoint answers at all.
 
     A check holds if every block that can tell passes it as some endpoint tells it: whoever lies can make a block fail,
     and cannot make a block pass that honest ones do not have. Blocks that nobody has any more tell nothing.
     """
     turn = asyncio.Semaphore(AT_ONCE)
+    silent: list[RpcUnavailable] = []
 
     async def look(number: int) -> list[Block]:
         async with turn:
@@ -63,11 +64,16 @@ async def calibrate(pool: RpcPool, source: RpcSource, chain_id: int, settled: in
                 found = await pool.each(partial(source.as_told, number))
             except (RpcRefused, BadAnswer):
                 return []
+            except RpcUnavailable as error:  # of one old block: a node may be slow to find it
+                silent.append(error)
+                return []
         return [block for block in found if block is not None]
 
     async with asyncio.TaskGroup() as group:
         looks = [group.create_task(look(number)) for number in probes(settled)]
     told = [found for each in looks if (found := each.result())]
+    if silent and not told:
+        raise silent[0]
     return await _judged(told, chain_id)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.errors import RpcUnavailable, Unverified
+from core.errors import RpcTimedOut, RpcUnavailable, Unverified
 from core.rpc.calibrate import NEWEST, calibrate, probes
 from core.rpc.client import RpcClient
 from core.rpc.limits import TRUST_BACK_S, Trust
@@ -120,8 +120,23 @@ async def test_nodes_that_do_not_answer_are_no_finding(pool_of: Callable[..., An
     pool = await pool_of(Chain(A))
     [endpoint] = pool.endpoints
     await endpoint.client.__aexit__(None, None, None)
-    with pytest.raises((ExceptionGroup, RpcUnavailable)):
+    with pytest.raises(RpcUnavailable):
         await found(pool)
+
+
+async def test_a_node_that_is_too_slow_to_find_an_old_block_does_not_hold_up_the_rest(
+    pool_of: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_told = RpcSource.as_told
+
+    async def slow(self: RpcSource, number: int, seat: Any) -> Block | None:
+        if number < 5:
+            raise RpcTimedOut("too slow")
+        return await as_told(self, number, seat)
+
+    monkeypatch.setattr(RpcSource, "as_told", slow)
+    calibration = await found(await pool_of(Chain(A)))
+    assert (calibration.holds, calibration.blocks) == (ALL, len([n for n in probes(23) if n >= 5]))
 
 
 # -- verification ------------------------------------------------------------------------------------------------------
