@@ -14,7 +14,7 @@ import socket
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import BinaryIO, Final
+from typing import Final
 
 import msgspec
 
@@ -68,8 +68,8 @@ class Child:
 
     async def run(self) -> None:
         """Start the process and wait for its end, which is an error, as is its silence; stop it when cancelled."""
-        ours, theirs = os.pipe()
-        with os.fdopen(ours, "rb", buffering=0) as beats:
+        beats, theirs = os.pipe()
+        try:
             try:
                 process = await self._start(theirs)
             finally:
@@ -78,11 +78,13 @@ class Child:
                 code = await self._watched(process, beats)
             finally:
                 await _stopped(process)
+        finally:
+            os.close(beats)
         if code == BadConfig.exit_code:
             raise BadConfig(f"{self._role} process: its settings or its database are wrong, its log says which")
         raise ChildEnded(f"{self._role} process ended with {code}")
 
-    async def _watched(self, process: asyncio.subprocess.Process, beats: BinaryIO) -> int:
+    async def _watched(self, process: asyncio.subprocess.Process, beats: int) -> int:
         """Return the exit code of the process. Raises ChildHung, once it is killed, when it falls silent."""
         hang_s = self._settings.ops.hang_s
         ended = asyncio.create_task(process.wait(), name=f"{self.name}.end")
@@ -119,22 +121,26 @@ class Child:
         return process
 
 
-async def _silence(beats: BinaryIO, hang_s: float) -> bool:
-    """Wait until nothing has been read from `beats` for `hang_s`; False if its other end was closed instead."""
-    reader = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), beats)
+async def _silence(beats: int, hang_s: float) -> bool:
+    """Wait until nothing has come from `beats` for `hang_s`; False if its other end was closed instead."""
+    # Not a transport: uvloop's closes the descriptor a moment later, when the number may be another one's.
+    os.set_blocking(beats, False)
+    loop, heard = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(beats, heard.set)
     within_s = max(hang_s, START_S)
     try:
         while True:
             async with asyncio.timeout(within_s):
-                if not await reader.read(4_096):
+                await heard.wait()
+            heard.clear()
+            with suppress(BlockingIOError):
+                if not os.read(beats, 4_096):
                     return False
-            within_s = hang_s
+                within_s = hang_s
     except TimeoutError:
         return True
     finally:
-        transport.close()
+        loop.remove_reader(beats)
 
 
 async def _killed(process: asyncio.subprocess.Process) -> None:
