@@ -21,7 +21,7 @@ from core.verify.trie import ordered_root
 
 
 class Check(IntFlag):
-    """What is checked of a block: the bits of `chain.block.checks`, of which none ever changes its meaning."""
+    """What is checked of a block: the bits of `chain.verified.checks`, of which none ever changes its meaning."""
 
     COUNTS = 1  # a receipt per transaction, indexes in order
     LOG_INDEX = 2  # log indexes of a block run from 0 without gaps
