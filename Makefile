@@ -17,7 +17,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 or newer is needed, found {sys.version.split()[0]}" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
-	@echo 'compiling the hot path, once: about half a minute'
+	@echo 'compiling the hot path, once: about a minute'
 	@$(BIN)/python -m indexer.warm
 	@touch $@
 

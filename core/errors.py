@@ -10,6 +10,7 @@ ChainworkdError
 │   │   └── Unverified         a block that does not pass a check: incomplete, or not what its hash is of
 │   ├── CursorMoved           another writer advanced or rewound the chain first
 │   ├── SeamBroken            fetched blocks do not join the stored ones (yet)
+│   ├── Stalled               nothing is committed although there are newer blocks: the source starts over
 │   ├── StoreUnavailable      the database does not answer
 │   └── ProjectionFailed      something derived from facts has a defect; what it derives from goes on
 └── Fatal                     a person has to act; the process ends
@@ -107,6 +108,10 @@ class CursorMoved(Transient):
 
 class SeamBroken(Transient):
     """A fetched range does not join the stored blocks beside it."""
+
+
+class Stalled(Transient):
+    """Nothing was committed for too long although the chain has newer blocks, and no error says why."""
 
 
 class StoreUnavailable(Transient):

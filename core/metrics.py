@@ -40,6 +40,7 @@ class Metrics:
         self._pruned = self._counter("blocks_pruned", "Blocks that retention took away", chain)
         self._paused = self._gauge("backfill_paused", "1 while backfill waits for room on the disk", chain)
         self._malformed = self._counter("logs_malformed", "Logs whose data is not what their topic promises", chain)
+        self._stalls = self._counter("stalls", "Restarts of a source since nothing was committed", (*chain, "why"))
         self._restarts = self._counter("service_restarts", "Services started again", ("service", "error"))
         self._verification(chain)
         of = (*chain, "endpoint")
@@ -54,6 +55,7 @@ class Metrics:
         self._rpc_out = self._gauge("endpoint_out", "1 while an endpoint is left alone", of)
         self._requests = self._counter("api_requests", "Answered HTTP requests", ("route", "status"))
         self._request_s = self._histogram("api_request_duration_seconds", "Time to answer", ("route",))
+        self._endpoints: dict[tuple[str, str], EndpointMetrics] = {}
         self._answered: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._streams = self._gauge("streams", "Open streams of facts", ("transport",))
         self._streams_ended = self._counter("streams_ended", "Streams of facts that ended", ("why",))
@@ -81,6 +83,13 @@ class Metrics:
             "endpoint_unverified_blocks", "Blocks that did not pass a check, by endpoint", (*of, "check")
         )
         self._rpc_trust = self._gauge("endpoint_trust", "How far an endpoint was believed after its last failure", of)
+
+    def endpoints(self) -> dict[str, dict[str, str]]:
+        """Return how each endpoint is, by chain and name: `ok`, `lagging`, `forked` or `out`."""
+        found: dict[str, dict[str, str]] = {}
+        for (chain, name), each in sorted(self._endpoints.items()):
+            found.setdefault(chain, {})[name] = each.state
+        return found
 
     def render(self) -> bytes:
         """Return the text exposition (Prometheus text format 0.0.4)."""
@@ -153,6 +162,10 @@ class ChainMetrics:
         """Count a WebSocket that was closed."""
         del why  # free text: logged, never a label
         self._m._sockets.labels(self._chain).inc()
+
+    def stalled(self, why: str) -> None:
+        """Count a restart of the source because nothing was committed; `why` is who knew of newer blocks."""
+        self._m._stalls.labels(self._chain, why).inc()
 
     def saw(self, head: Head) -> None:
         """Show the newest head."""
@@ -251,6 +264,8 @@ class EndpointMetrics:
 
     def __init__(self, metrics: Metrics, chain: str, name: str) -> None:
         self._m = metrics
+        metrics._endpoints[chain, name] = self
+        self._is_out, self._why = False, ""
         self._labels = (chain, name)
         self._errors = metrics._rpc_errors
         self._answers = metrics._rpc_answers.labels(chain, name)
@@ -258,6 +273,11 @@ class EndpointMetrics:
         self._aside = {why: metrics._rpc_aside.labels(chain, name, why) for why in ("lagging", "forked")}
         self._window = metrics._rpc_window.labels(chain, name)
         self._out = metrics._rpc_out.labels(chain, name)
+
+    @property
+    def state(self) -> str:
+        """`ok`, or why it is passed over."""
+        return "out" if self._is_out else self._why or "ok"
 
     def answered(self, seconds: float) -> None:
         """Note an answered request."""
@@ -274,6 +294,7 @@ class EndpointMetrics:
 
     def out(self, is_out: bool) -> None:
         """Show whether the endpoint is left alone."""
+        self._is_out = is_out
         self._out.set(is_out)
 
     def unverified(self, check: str, trust: float) -> None:
@@ -283,6 +304,7 @@ class EndpointMetrics:
 
     def aside(self, why: str) -> None:
         """Show why the endpoint is passed over at the head."""
+        self._why = why
         for each, gauge in self._aside.items():
             gauge.set(each == why)
 

@@ -133,6 +133,7 @@ class OpsSettings(Part):
     api_port: Port = 9466
     ready_lag_s: Seconds = 60.0
     head_silence_s: Seconds = 120.0
+    hang_s: Annotated[float, Field(ge=1, le=86_400)] = 60.0
 
 
 class LogSettings(Part):

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from core.errors import BadConfig, WrongChain
+from core.errors import BadConfig, Stalled, Transient, WrongChain
 from core.metered import MeteredSource, MeteredStore
 from core.metrics import ChainMetrics, Metrics
+from core.pulse import Beat
 from core.rpc.calibrate import NEWEST, Calibration, calibrate
 from core.rpc.client import RpcClient
 from core.rpc.hedge import Hedges
@@ -57,6 +58,7 @@ class Chain:
     derived: Sequence[Derived]
     level: Level
     calibrator: Calibrator | None
+    beat: Beat
 
 
 Build = Callable[[Chain], Sequence[Service]]
@@ -66,7 +68,8 @@ Prepare = Callable[[Chain], Awaitable[None]]
 class ChainServices:
     """Connects to one chain's nodes, checks their identity, then supervises what `build` makes (a Service).
 
-    `sticky`: stay with the node that answers until it fails; for what follows the head.
+    `beat` is called when the chain gets on, or cannot for a reason that is known. `sticky`: stay with the node that
+    answers until it fails; for what follows the head.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class ChainServices:
         metrics: Metrics,
         build: Build,
         *,
+        beat: Beat,
         prepare: Prepare | None = None,
         on_start: Callable[[], Awaitable[None]] | None = None,
         sticky: bool = False,
@@ -87,14 +91,24 @@ class ChainServices:
         self._metrics = metrics
         self._pool = pool
         self._build = build
+        self._beat = beat
         self._prepare = prepare
         self._on_start = on_start
         self._sticky = sticky
 
     async def run(self) -> None:
-        """Run for ever; raises WrongChain when node, settings and database disagree about the chain."""
+        """Run for ever; raises WrongChain when node, settings and database disagree about the chain.
+
+        Raises Stalled, to be run again with new connections, when nothing is committed although it could be.
+        """
         async with endpoints(self._chain_name, self._settings, self._metrics, sticky=self._sticky) as client:
-            chain = await introduced(self._chain_name, self._settings, client, self._pool, self._metrics)
+            try:
+                chain = await introduced(
+                    self._chain_name, self._settings, client, self._pool, self._metrics, beat=self._beat
+                )
+            except Transient:
+                self._beat()  # an outage, and it is tried again: no hang
+                raise
             log.info("following", extra={"chain": chain.name, "chain_id": chain.id, "node": client.host})
             if self._prepare is not None:
                 await self._prepare(chain)
@@ -103,7 +117,7 @@ class ChainServices:
             services = [*self._build(chain), memory]
             if self._on_start is not None:
                 await self._on_start()
-            await supervise(services, self._metrics)
+            await supervise(services, self._metrics, ends_all=Stalled)
 
 
 def endpoints(name: str, of: ChainSettings, metrics: Metrics, *, sticky: bool = False) -> RpcPool:
@@ -122,7 +136,9 @@ def endpoints(name: str, of: ChainSettings, metrics: Metrics, *, sticky: bool = 
     )  # fmt: skip
 
 
-async def introduced(name: str, of: ChainSettings, client: RpcPool, pool: Pool, metrics: Metrics) -> Chain:
+async def introduced(
+    name: str, of: ChainSettings, client: RpcPool, pool: Pool, metrics: Metrics, *, beat: Beat = lambda: None
+) -> Chain:
     """Ask the nodes which chain they serve, and hold it against settings and database. Raises WrongChain, BadConfig."""
     try:
         found = await chain_id(client)
@@ -149,6 +165,7 @@ async def introduced(name: str, of: ChainSettings, client: RpcPool, pool: Pool, 
     return Chain(
         name=name, id=found, settings=of, client=client, source=MeteredSource(source, meter), answers=source,
         store=MeteredStore(store, meter), pool=pool, meter=meter, derived=derived, level=level, calibrator=calibrator,
+        beat=beat,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import faulthandler
 import gc
 import logging
 import signal
@@ -18,6 +19,7 @@ from accounts.roles import Role, Status
 from core import log as logs
 from core import settings as settings_of
 from core.errors import ChainworkdError
+from core.pulse import Pulse
 from core.service import exit_code, first_of, stopping_on_signals
 from core.settings import Settings
 from core.store.export import TABLES
@@ -281,12 +283,14 @@ def _some(text: str) -> int:
 
 def _guarded(arguments: argparse.Namespace) -> int:
     """Run the command; turn its error into one line and an exit code."""
+    # Whoever ends a process that hangs, systemd or the parent, does so by SIGABRT: where it hung is then in the log.
+    faulthandler.enable()
     try:
         if arguments.command == "child":
-            settings, url, sockets = family.read_order()
+            settings, url, sockets, beats = family.read_order()
             _logging(settings, arguments.role)
             family.yield_to_others(arguments.role)
-            return _until_stopped(_child(arguments.role, settings, url, sockets))
+            return _until_stopped(_child(arguments.role, settings, url, sockets, beats))
         profile = arguments.profile or LOCAL.get(arguments.command)
         settings = settings_of.load(profile=profile, config=arguments.config)
         _logging(settings, getattr(arguments, "role", None) or arguments.command)
@@ -337,7 +341,9 @@ def _until_stopped(work: Awaitable[int | None]) -> int:
     return uvloop.run(body())
 
 
-async def _child(role: ProcessRole, settings: Settings, url: str, sockets: Sockets) -> None:
+async def _child(role: ProcessRole, settings: Settings, url: str, sockets: Sockets, beats: int) -> None:
     from daemon.run import run_services  # noqa: PLC0415 - as `command`
 
-    await run_services(role, settings, url, sockets, family.ParentWatch())
+    pulse = Pulse()
+    heart = family.heartbeat(pulse, beats, hang_s=settings.ops.hang_s)
+    await run_services(role, settings, url, sockets, pulse, family.ParentWatch(), heart)

@@ -49,7 +49,8 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int | None:
     folder = _folder(settings, arguments, "demo")
     async with Devnet(folder=folder / "chain", chain_id=_local(settings)) as town:
         vaults = (to_hex(town.contracts["vault"]),)
-        chain = settings.chains[PROFILE].model_copy(update={"http": town.http_url, "ws": town.ws_url, "vaults": vaults})
+        nodes = {"http": (town.http_url,), "ws": (town.ws_url,)}
+        chain = settings.chains[PROFILE].model_copy(update={**nodes, "vaults": vaults})
         prices = listen("127.0.0.1", 0, "demo feed")
         changes = {
             "data_dir": str(folder), "chains": {PROFILE: chain}, "default_chain": PROFILE, **_ports(settings),

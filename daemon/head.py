@@ -18,6 +18,7 @@ from indexer.encoded import EncodedHead
 from indexer.finality import FinalityWatch
 from indexer.follow import Follower
 from indexer.head import HeadWatch
+from indexer.watchdog import Watchdog
 
 
 async def watch_vaults(chain: Chain) -> None:
@@ -50,4 +51,5 @@ def head_services(chain: Chain) -> Sequence[Service]:
     )  # fmt: skip
     wanted = chain.level if of.verify.mode == "auto" else None
     level = LevelWatch(PgVerified(chain.pool, chain.id), wanted, name=name, meter=chain.meter)
-    return [heads, follower, finality, level, *panels, *([encoded] if encoded else ())]
+    watchdog = Watchdog(chain.source, chain.store, heads, chain.meter, name=name, beat=chain.beat)
+    return [heads, follower, finality, watchdog, level, *panels, *([encoded] if encoded else ())]

@@ -65,7 +65,7 @@ def backfill_services(chain: Chain, *, disk: Disk) -> Sequence[Service]:
         Backfill(
             chain.source, chain.store, wanted, name=name, chunk_blocks=of.chunk_blocks,
             retain_blocks=of.retain_blocks, gate=_gate(chain, disk), bulk=bulk(chain),
-            leases=PgLeases(chain.pool, chain.id),
+            leases=PgLeases(chain.pool, chain.id), beat=chain.beat,
         ),
         Tokens(RpcCaller(chain.client), known, name=name, overrides=overrides),
         VaultScan(RpcLogs(chain.client), PgVaults(chain.pool, chain.id), chain.id, vaults, name=name),

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from core.chain import ChainSource
 from core.clock import Clock, SystemClock
 from core.errors import BadAnswer, SeamBroken, Transient, Unverified
+from core.pulse import Beat
 from core.service import first_of
 from core.store.lease import TERM, Lease, Leases
 from core.store.port import ChainStore
@@ -53,7 +54,7 @@ class Backfill:
 
     Settled history goes through `bulk`, if there is one; what a reorg may reach, and seams with stored ranges below, by
     chunks that look at what they join. `horizon` says where the chain ends, None while that is not known; the cursor's
-    height if not given.
+    height if not given. `beat` is called whenever it gets on, or finds that it need not.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Backfill:
         leases: Leases | None = None,
         horizon: Callable[[], Awaitable[int | None]] | None = None,
         jumps: bool = True,
+        beat: Beat = lambda: None,
         clock: Clock | None = None,
     ) -> None:
         self.name = f"backfill.{name}"
@@ -85,12 +87,14 @@ class Backfill:
         self._leases = leases
         self._horizon = horizon or self._cursor_height
         self._jumps = jumps
+        self._beat = beat
         self._clock = clock or SystemClock()
         self._aside: dict[int, float] = {}  # block number -> until when
 
     async def run(self) -> None:
         """Fill for ever; holes come and go with jumps of the head."""
         while True:
+            self._beat()
             if not await self.step():
                 await self._clock.sleep(IDLE_S)
 
@@ -211,6 +215,7 @@ class Backfill:
         while last >= hole.first and self._clock.monotonic() < until:
             if self._gate is not None and not await self._gate.open():
                 return
+            self._beat()  # there is room for more: what came before was written
             chunk = bulk.next_chunk(BlockRange(hole.first, last))
             yield chunk
             last = chunk.first - 1

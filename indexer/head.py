@@ -87,6 +87,11 @@ class HeadWatch:
         self._news = asyncio.Event()
         self._changed = asyncio.Condition()
 
+    @property
+    def latest(self) -> Head | None:
+        """The newest head that was announced; None before the first."""
+        return self._latest
+
     async def newest(self) -> Head:
         """Return the newest announced head, waiting for the first."""
         async with self._changed:

@@ -315,9 +315,10 @@ class Endpoint:
             return
         self.aside = why
         self._meter.aside(why)
-        log.warning(
-            "endpoint stands aside" if why else "endpoint keeps up again", extra={"node": self.host, "why": why}
-        )
+        if why:
+            log.warning("endpoint stands aside", extra={"node": self.host, "why": why})
+        else:
+            log.info("endpoint keeps up again", extra={"node": self.host})
 
     def recognised(self) -> None:
         """Note that it serves the right chain."""

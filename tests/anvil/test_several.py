@@ -99,6 +99,8 @@ async def test_a_lagging_node_is_passed_over_and_comes_back(anvil: Anvil, resour
         mirror.behind = 8
         await mined(rpc, 3)
         await head.until(lagging)
+        first, second = (each.name for each in head.pool.endpoints)
+        assert head.metrics.endpoints() == {"node": {first: "lagging", second: "ok"}}
         await head.stores(await mined(rpc), seconds=3)
         mirror.behind = 0
         await head.until(lambda: not lagging())
