@@ -24,7 +24,8 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int | None:
     def failed(outcome: Outcome) -> None:
         sys.stderr.write(
             f"seed {outcome.seed}: {outcome.diverged}\n"
-            f"  what happened: chainworkd simulate --seed-start {outcome.seed} --seeds 1 --trace\n"
+            f"  to see what happened, with the same settings: "
+            f"chainworkd simulate --seed-start {outcome.seed} --seeds 1 --trace\n"
         )
 
     given = given_by(settings, arguments.chain)

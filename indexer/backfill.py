@@ -20,7 +20,7 @@ from indexer.ancestor import common_ancestor
 from indexer.link import Linked, link
 from indexer.pipeline import Pipeline
 from indexer.plan import holes
-from indexer.retention import wanted_from
+from indexer.retention import MARGIN_BLOCKS, wanted_from
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ class Backfill:
         chunk_blocks: int = 50,
         settled_blocks: int = SETTLED_BLOCKS,
         retain_blocks: int = 0,
+        margin_blocks: int = MARGIN_BLOCKS,
         gate: Gate | None = None,
         bulk: Pipeline | None = None,
         leases: Leases | None = None,
@@ -82,6 +83,7 @@ class Backfill:
         self._chunk_blocks = chunk_blocks
         self._settled_blocks = settled_blocks
         self._retain_blocks = retain_blocks
+        self._margin_blocks = margin_blocks
         self._gate = gate
         self._bulk = bulk
         self._leases = leases
@@ -119,7 +121,7 @@ class Backfill:
         covered = await self._store.coverage()
         settled = head - self._settled_blocks
         taken = [] if self._leases is None else await self._leases.taken()
-        for hole in holes(joined([*covered, *taken, *self._set_aside()]), await self._spans(head)):
+        for hole in holes(joined([*covered, *taken, *self._set_aside()]), await self._spans(head, covered)):
             anchored = any(hole.last + 1 == span.first for span in covered)
             if not anchored and hole.last > settled:
                 continue
@@ -220,7 +222,7 @@ class Backfill:
             yield chunk
             last = chunk.first - 1
 
-    async def _spans(self, head: int) -> list[BlockRange]:
+    async def _spans(self, head: int, covered: Sequence[BlockRange]) -> list[BlockRange]:
         """Return what is wanted as ranges: the configured ones, and whatever a jump of the head left out.
 
         Nothing that retention takes away, or would.
@@ -230,6 +232,9 @@ class Backfill:
         if followed is not None:
             spans.append((followed, head))
         lowest = wanted_from(head, self._retain_blocks)
+        # What retention has yet to take is joined as well: only the block above a range can tell that it was orphaned.
+        joins = [span.last + 1 for span in covered if lowest - self._margin_blocks <= span.last + 1 < lowest]
+        lowest = min([lowest, *joins])
         spans = [(max(first, lowest), last) for first, last in spans]
         return [BlockRange(first, last) for first, last in spans if first <= last]
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import multiprocessing
+import signal
 import sys
 import time
 from collections import Counter
@@ -41,7 +42,8 @@ async def campaign(
     loop = asyncio.get_running_loop()
     outcomes: list[Outcome] = []
     # Not forked: this process has an event loop that its children must not share.
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as workers:
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=spawned, initializer=_leave_signals_to_the_parent) as workers:
         shares = [seeds[at : at + SHARE] for at in range(0, len(seeds), SHARE)]
         try:
             for done in asyncio.as_completed(
@@ -55,6 +57,11 @@ async def campaign(
             workers.shutdown(wait=False, cancel_futures=True)
             raise
     return _report(seeds, outcomes, time.monotonic() - started)
+
+
+def _leave_signals_to_the_parent() -> None:
+    """Let Ctrl-C reach the parent alone, which lets the seeds that run end and begins no others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _share(seeds: Sequence[int], given: Given, trace: bool) -> list[Outcome]:

@@ -99,7 +99,7 @@ class Processes:
         services: list[Service] = [
             Backfill(
                 side.source, store, plan.wanted, name=name, chunk_blocks=plan.chunk_blocks,
-                settled_blocks=plan.settled_blocks, retain_blocks=plan.retain_blocks,
+                settled_blocks=plan.settled_blocks, retain_blocks=plan.retain_blocks, margin_blocks=plan.margin_blocks,
                 bulk=self._pipeline(side, store) if plan.encoded else None, clock=clock,
             ),
             Reading(self._judge.reader, self._database.doors().facts, self._world, clock),
@@ -167,14 +167,17 @@ class Processes:
         dice = world.fate("life", name)
         ending = asyncio.create_task(over.wait())
         chance = world.weather.death if world.stormy and not world.plan.mortal else 0
-        await asyncio.wait(
-            {life, ending}, timeout=dice.expovariate(chance) if chance else None, return_when=asyncio.FIRST_COMPLETED
-        )
-        if not life.done() and not ending.done():
-            world.strike("death", name)
-        for task in (life, ending):
-            task.cancel()
-        (ended, _) = await asyncio.gather(life, ending, return_exceptions=True)
+        try:
+            await asyncio.wait(
+                {life, ending}, timeout=dice.expovariate(chance) if chance else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )  # fmt: skip
+            if not life.done() and not ending.done():
+                world.strike("death", name)
+        finally:
+            for task in (life, ending):
+                task.cancel()
+        ended, _ = await asyncio.gather(life, ending, return_exceptions=True)
         self._judge_end(name, ended)
         await self._clock.sleep(dice.random())
 

@@ -75,6 +75,16 @@ async def test_what_a_jump_left_out_is_filled_though_nobody_configured_it() -> N
     assert await spans(into) == [(10, 31)]
 
 
+async def test_orphans_just_below_what_is_retained_are_found_out() -> None:
+    into = await store((18, 22))
+    await into.commit(B[55:56], after=A[22].ref)
+    filling = Backfill(Still(B), into, [], name="t", chunk_blocks=5, settled_blocks=10, retain_blocks=30)
+    while await filling.step():
+        pass
+    assert await spans(into) == [(18, 55)]
+    assert [into.blocks[number].hash for number in range(18, 56)] == [block.hash for block in B[18:56]]
+
+
 async def test_a_range_apart_from_the_head_waits_until_it_is_settled() -> None:
     node = Still(A)
     young, old = await store((27, 28)), await store((29, 30))
