@@ -72,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     _token_grammar(commands_)
     _user_grammar(commands_)
     _alarm_grammar(commands_)
+    _simulate_grammar(commands_)
     child = commands_.add_parser("child")  # a parent starts it; not for people
     child.add_argument("role", choices=ROLES)
     return top
@@ -258,6 +259,26 @@ def _alarm_grammar(into: Any) -> None:
     made.add_argument("--chain", default="", help="which chain; the default or the only one, if not given")
     made.add_argument("--by", required=True, help="who says so")
     made.add_argument("--because", required=True, help="what was looked at, for those who ask later")
+
+
+def _simulate_grammar(into: Any) -> None:
+    made = _add(
+        into, "simulate", "try the indexer on chains and faults that are made up, with the settings of a chain",
+        "CHAINWORKD_PROFILE=mainnet chainworkd simulate --seeds 200", "simulate.run",
+    )  # fmt: skip
+    made.add_argument("--seeds", type=_some, default=100, metavar="COUNT", help="how many; 100 if not given")
+    made.add_argument("--seed-start", type=_number, default=0, metavar="SEED", help="the first one; 0 if not given")
+    made.add_argument("--chain", default="", help="whose settings; the default or the only one, if not given")
+    made.add_argument("--jobs", type=_some, metavar="COUNT", help="processes; one for each core, if not given")
+    made.add_argument("--json", action="store_true", help="report at the end as one line of JSON")
+    made.add_argument("--trace", action="store_true", help="tell on standard error what happens, one seed at a time")
+
+
+def _some(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError("not a number above 0")
+    return value
 
 
 def _guarded(arguments: argparse.Namespace) -> int:

@@ -165,7 +165,7 @@ class RpcClient:
         """Return the undecoded result of one call. Raises RpcRefused or RpcUnavailable."""
         body = msgspec.json.encode({"jsonrpc": "2.0", "id": 0, "method": method, "params": params})
         try:
-            reply = _reply.decode(await self._post(body))
+            reply = _reply.decode(await self.post(body))
         except UNREADABLE as error:
             raise BadAnswer(f"{self.host}: {method}: not a JSON-RPC reply: {error}") from error
         return self._result(method, reply)
@@ -192,7 +192,7 @@ class RpcClient:
         body = msgspec.json.encode(
             [{"jsonrpc": "2.0", "id": i, "method": m, "params": p} for i, (m, p) in enumerate(calls)]
         )
-        data = await self._post(body)
+        data = await self.post(body)
         try:
             # A node that refuses the batch as a whole answers with one object instead of a list.
             replies = _replies.decode(data) if data[:64].lstrip()[:1] == b"[" else [_reply.decode(data)]
@@ -225,7 +225,11 @@ class RpcClient:
             raise BadAnswer(f"{self.host}: {method}: reply has neither result nor error")
         return reply.result
 
-    async def _post(self, body: bytes) -> bytes:
+    async def post(self, body: bytes) -> bytes:
+        """Send a request's body and return the answer's: all that touches the network (the simulator has its own).
+
+        Raises RpcUnavailable, RpcLimited, RpcTimedOut, BadAnswer, and RpcRefused for a page in the place of an answer.
+        """
         if self._session is None:
             raise RpcUnavailable(f"{self.host}: client is closed")
         try:

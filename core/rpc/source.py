@@ -15,6 +15,7 @@ from core.hex import from_quantity, to_quantity
 from core.rpc import wire
 from core.rpc.client import Call, Rpc, Seat
 from core.rpc.refusals import Kind, classify
+from core.rpc.wire import UNREADABLE
 from core.types import Block, BlockRange, BlockRef, Head
 from core.verify.checks import NONE, Level, verify
 
@@ -107,9 +108,7 @@ class RpcSource:
             raise
 
     async def _verify(self, seat: Seat) -> None:
-        found = await chain_id(seat)
-        if found != self._chain_id:
-            raise WrongChain(f"{seat.host}: chain id is {found}, expected {self._chain_id}")
+        self._check_chain(await chain_id(seat), seat.host)
         genesis = await _ref_at(0, seat) if self._genesis_hash is not None else None
         if genesis is not None and genesis.hash != self._genesis_hash:
             raise WrongChain(f"{seat.host}: the chain now starts at {genesis}: it has been replaced")
@@ -153,12 +152,42 @@ class RpcSource:
     async def _answers(self, numbers: range, seat: Seat) -> Answers:
         if await self._has_block_receipts(numbers[0], seat):
             try:
-                return await _with_block_receipts(numbers, seat)
+                return await self._with_block_receipts(numbers, seat)
             except RpcRefused as error:
                 if not _unsupported(error) or error.method != "eth_getBlockReceipts":
                     raise
                 seat.sizes.block_receipts = False  # a balancer's other nodes may be older
-        return await _with_single_receipts(numbers, seat)
+        return await self._with_single_receipts(numbers, seat)
+
+    async def _with_block_receipts(self, numbers: range, seat: Seat) -> Answers:
+        calls: list[Call] = [("eth_getBlockByNumber", (to_quantity(n), True)) for n in numbers]
+        calls += [("eth_getBlockReceipts", (to_quantity(n),)) for n in numbers]
+        answers = await self._of_the_chain(calls, seat)
+        return answers[: len(numbers)], answers[len(numbers) :]
+
+    async def _with_single_receipts(self, numbers: range, seat: Seat) -> Answers:
+        blocks = await self._of_the_chain([("eth_getBlockByNumber", (to_quantity(n), True)) for n in numbers], seat)
+        receipts = []
+        for raw in blocks:
+            answers: list[msgspec.Raw] = []
+            for hashes in _chunks(wire.transaction_hashes(raw), BATCH_RECEIPTS):
+                answers += await seat.batch([("eth_getTransactionReceipt", (h,)) for h in hashes])
+            receipts.append(wire.receipts_from_single(answers))
+        return blocks, receipts
+
+    async def _of_the_chain(self, calls: Sequence[Call], seat: Seat) -> list[msgspec.Raw]:
+        """Return the answers to `calls`, which the same request proves to be of this chain. Raises WrongChain.
+
+        An endpoint may begin to serve another chain between two requests, and what is fetched without its neighbours
+        joins everything. Last in the batch: who refuses a batch as a whole does so in the name of its first call.
+        """
+        *answers, said = await seat.batch([*calls, ("eth_chainId", ())])
+        self._check_chain(_chain_id(said, seat.host), seat.host)
+        return answers
+
+    def _check_chain(self, found: int, host: str) -> None:
+        if found != self._chain_id:
+            raise WrongChain(f"{host}: chain id is {found}, expected {self._chain_id}")
 
     async def _has_block_receipts(self, number: int, seat: Seat) -> bool:
         """Whether the endpoint knows eth_getBlockReceipts; asked once, on its own.
@@ -174,10 +203,14 @@ class RpcSource:
 
 async def chain_id(client: Rpc) -> int:
     """Return what the endpoint says of itself (eth_chainId, EIP-695)."""
-    found = await client.call("eth_chainId")
-    if not isinstance(found, str):
-        raise RpcUnavailable(f"{client.host}: eth_chainId answered {found!r}")
-    return from_quantity(found, 2**63 - 1)
+    return _chain_id(await client.raw("eth_chainId"), client.host)
+
+
+def _chain_id(raw: bytes | msgspec.Raw, host: str) -> int:
+    try:
+        return from_quantity(msgspec.json.decode(raw, type=str), 2**63 - 1)
+    except UNREADABLE as error:
+        raise RpcUnavailable(f"{host}: eth_chainId answered {bytes(raw)[:100]!r}: {error}") from None
 
 
 async def finalized(client: Rpc) -> int | None:
@@ -215,24 +248,6 @@ async def _probe(number: int, seat: Seat) -> bool:
 
 def _unsupported(error: RpcRefused) -> bool:
     return classify(error).kind is Kind.UNSUPPORTED
-
-
-async def _with_block_receipts(numbers: range, seat: Seat) -> Answers:
-    calls: list[Call] = [("eth_getBlockByNumber", (to_quantity(n), True)) for n in numbers]
-    calls += [("eth_getBlockReceipts", (to_quantity(n),)) for n in numbers]
-    answers = await seat.batch(calls)
-    return answers[: len(numbers)], answers[len(numbers) :]
-
-
-async def _with_single_receipts(numbers: range, seat: Seat) -> Answers:
-    blocks = await seat.batch([("eth_getBlockByNumber", (to_quantity(n), True)) for n in numbers])
-    receipts = []
-    for raw in blocks:
-        answers: list[msgspec.Raw] = []
-        for hashes in _chunks(wire.transaction_hashes(raw), BATCH_RECEIPTS):
-            answers += await seat.batch([("eth_getTransactionReceipt", (h,)) for h in hashes])
-        receipts.append(wire.receipts_from_single(answers))
-    return blocks, receipts
 
 
 def _read(number: int, raw: bytes, receipts: bytes, host: str) -> Block | None:

@@ -23,6 +23,7 @@ IMPURE = frozenset({"asyncio", "aiohttp", "asyncpg", "os", "time", "random", "so
 
 # file::function -> why it may catch everything.
 BROAD: dict[str, str] = {
+    "simulator/run.py::simulated": "whatever ends a seed is what it found, and is reported",
     "core/projection.py::Projector._carried_out": "a defect of what is derived must not end the process of the head",
 }
 # file::function -> why a float is no danger to money there.

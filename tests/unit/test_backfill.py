@@ -4,8 +4,9 @@ from core.errors import BadAnswer, SeamBroken, Unverified
 from core.store.memory import MemoryStore
 from core.types import Block, BlockRange, BlockRef
 from indexer.backfill import ASIDE_S, Backfill, WantedRange
+from simulator.node import Node
 from tests import make
-from tests.sim.world import Node, World
+from tests.sim.still import still_world
 from tests.unit.clocks import FakeClock
 
 A = make.chain(60)
@@ -16,7 +17,7 @@ class Still(Node):
     """A node that holds one chain, and notes what it was asked for."""
 
     def __init__(self, chain: list[Block]) -> None:
-        super().__init__(World(0, settled=None))
+        super().__init__(still_world(), part=3)
         self.chain = chain
         self.wanted: list[BlockRange] = []
 

@@ -9,8 +9,9 @@ from core.errors import RpcUnavailable, WrongChain
 from core.store.memory import MemoryStore
 from core.types import Head
 from indexer.head import FIRST_WORD_S, SILENCE_S, STALE_S, HeadWatch, Stream
+from simulator.node import Node
 from tests import make
-from tests.sim.world import Node, World
+from tests.sim.still import still_world
 from tests.unit.clocks import FakeClock
 
 A = [block.head for block in make.chain(20)]
@@ -32,7 +33,7 @@ class Polled(Node):
     """A node whose head the test sets."""
 
     def __init__(self, head: Head) -> None:
-        super().__init__(World(0, settled=None))
+        super().__init__(still_world(), part=3)
         self.now = head
 
     async def head(self) -> Head:
