@@ -8,8 +8,9 @@ from core.errors import RpcUnavailable, Stalled, StoreUnavailable
 from core.store.memory import MemoryStore
 from core.types import BlockRef, Head
 from indexer.watchdog import FIRST_STALL_S, LOOK_S, STALL_S, BlockTime, Watchdog, judge
+from simulator.node import Node
 from tests import make
-from tests.sim.world import Node, World
+from tests.sim.still import still_world
 from tests.unit.clocks import FakeClock
 
 A = make.chain(60)
@@ -19,7 +20,7 @@ class Answers(Node):
     """A node whose head the test sets; None is no answer."""
 
     def __init__(self, head: Head | None) -> None:
-        super().__init__(World(0, settled=None))
+        super().__init__(still_world(), part=3)
         self.now = head
 
     async def head(self) -> Head:
