@@ -407,7 +407,7 @@ ORDINARY = """
 import asyncio, os, sys
 from pathlib import Path
 import asyncpg
-from core.store.embedded import MB, buffers, EmbeddedPostgres
+from core.store.embedded import EmbeddedPostgres
 async def main():
     for _ in range(2):
         async with EmbeddedPostgres(Path(sys.argv[1])) as server:
