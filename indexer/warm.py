@@ -32,7 +32,10 @@ async def warm() -> None:
 
 
 async def _compile(folder: Path) -> None:
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "indexer.warm", str(folder))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "indexer.warm", str(folder),
+        start_new_session=True,  # a terminal's Ctrl-C reaches us only, and we end it without a word
+    )  # fmt: skip
     try:
         if code := await process.wait():
             raise BadConfig(f"compiling the hot path into {folder} ended with code {code}: see above")

@@ -130,9 +130,17 @@ class Campaign:
             return int((await self.daemon.logged("database is up"))["pid"])
         return await self.daemon.child(target)
 
+    async def _last_head(self) -> tuple[int, str]:
+        """The head once it stays: the node may still be mining what the load asked for when it was stopped."""
+        while True:
+            found = await head_of(self._rpc)
+            await asyncio.sleep(1.0)
+            if await head_of(self._rpc) == found:
+                return found
+
     async def settle(self) -> dict[str, int]:
         """Let the daemon finish, as its API tells it; then compare everything stored with the node."""
-        number, block_hash = await head_of(self._rpc)
+        number, block_hash = await self._last_head()
         async with client_of(self.daemon, self._folder, self.env) as client:
             await client.serves(number, block_hash, within_s=SETTLE_S)
 
