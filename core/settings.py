@@ -83,7 +83,15 @@ class ApiSettings(Part):
     max_streams: Annotated[int, Field(ge=1, le=100_000)] = 500
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[Network, ...] = ()
-    max_connections: Annotated[int, Field(ge=1, le=100_000)] = 2_000
+    max_connections: Annotated[int, Field(ge=2, le=100_000)] = 2_000
+
+    @model_validator(mode="after")
+    def _streams_leave_room(self) -> Self:
+        # Streams over SSE never end by themselves: all connections could be theirs, and nobody would be answered.
+        most = self.max_connections // 2
+        if self.max_streams > most:
+            raise ValueError(f"max_streams: expected at most half of max_connections, {most}, found {self.max_streams}")
+        return self
 
 
 class BuilderSettings(Part):

@@ -61,6 +61,12 @@ def test_credentials_stand_between_files_and_environment(tmp_path: Path) -> None
     assert load(config=tmp_path / "own.toml", environ=env).database.url == "postgresql:///env"
 
 
+def test_streams_may_not_take_every_connection(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match="api: .*max_streams: expected at most half of max_connections, 200, found 201"):
+        settings(tmp_path, API__MAX_CONNECTIONS="400", API__MAX_STREAMS="201")
+    assert settings(tmp_path, API__MAX_CONNECTIONS="400", API__MAX_STREAMS="200").api.max_streams == 200
+
+
 def test_the_node_may_be_a_credential(tmp_path: Path) -> None:
     (tmp_path / "chainworkd_rpc_url").write_text(NODE)
     found = load(environ={"CREDENTIALS_DIRECTORY": str(tmp_path)})
