@@ -85,13 +85,10 @@ class ApiSettings(Part):
     trusted_proxies: tuple[Network, ...] = ()
     max_connections: Annotated[int, Field(ge=2, le=100_000)] = 2_000
 
-    @model_validator(mode="after")
-    def _streams_leave_room(self) -> Self:
-        # Streams over SSE never end by themselves: all connections could be theirs, and nobody would be answered.
-        most = self.max_connections // 2
-        if self.max_streams > most:
-            raise ValueError(f"max_streams: expected at most half of max_connections, {most}, found {self.max_streams}")
-        return self
+    @property
+    def streams(self) -> int:
+        """How many streams may be open: half of all connections at most, as those over SSE do not end by themselves."""
+        return min(self.max_streams, self.max_connections // 2)
 
 
 class BuilderSettings(Part):
