@@ -42,7 +42,8 @@ class Fences:
         size = int(np.prod(shape)) * np.dtype(kind).itemsize
         whole = np.full(size + 2 * FENCE, POST, np.uint8)
         self.fenced.append((name, whole))
-        return whole[FENCE : FENCE + size].view(kind).reshape(shape)
+        room: npt.NDArray[Any] = whole[FENCE : FENCE + size].view(kind)
+        return room.reshape(shape)
 
     def touched(self) -> list[str]:
         """Names of arrays beside which something was written; they are forgotten."""
