@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DATA ?= var/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test fuzz access bench bench-stream bench-peers bench-builder test-ostium-sdk sim kills soak check fmt schema lock contracts clean
+.PHONY: help setup demo run test fuzz access bench bench-api bench-stream bench-peers bench-builder test-ostium-sdk sim kills soak check fmt schema lock contracts clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,6 +67,9 @@ soak: setup ## does memory grow? the demo's load for MINUTES (60): prints JSON
 
 bench: setup ## measure: FIXTURE_BLOCKS traffic blocks (1,200), ONLY some of node,full,verified,growth,latency,head
 	$(BIN)/python -m tests.bench run $(if $(ONLY),--only $(ONLY))
+
+bench-api: $(VENV)/.ready ## measure the explorer over a million transactions, made once: prints JSON
+	@$(BIN)/python -m tests.bench.explorer
 
 bench-stream: $(VENV)/.ready ## measure how late facts are on the stream: prints JSON
 	@$(BIN)/python -m tests.bench.stream

@@ -94,12 +94,15 @@ def _page(found: TxPage, number: int | None, size: int, symbol: str, links: "Lin
     pages = -(-found.total // size)
     last = found.txs[-1] if len(found.txs) == size else None
     next_cursor = None if last is None else f"{last.block_number}-{last.tx_index}"
-    following, previous = links.around(number, pages, next_cursor)
+    # Where the total is only what was counted, a full page may have another one behind it.
+    reachable = pages if found.is_exact or number is None or last is None else max(pages, number + 1)
+    following, previous = links.around(number, reachable, next_cursor)
     return Page(
         data=[Transaction.of(tx, symbol) for tx in found.txs],
         page=number,
         page_size=size,
         total_results=found.total,
+        total_is_exact=found.is_exact,
         total_pages=pages,
         next_page_url=following,
         prev_page_url=previous,

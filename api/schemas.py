@@ -196,12 +196,14 @@ class Page(msgspec.Struct):
 
     Additive to the seed: `as_of` is the block the listing is anchored at, `next_cursor` goes on without counting pages,
     `covered` are the indexed ranges within what was asked for, and `complete` says whether they leave nothing out.
+    Unless `total_is_exact`, there are `total_results` or more: not all rows are looked at to count what passes filters.
     """
 
     data: list[Transaction]
     page: int | None
     page_size: int
     total_results: int
+    total_is_exact: bool
     total_pages: int
     next_page_url: str | None
     prev_page_url: str | None

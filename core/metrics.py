@@ -42,7 +42,7 @@ class Metrics:
         self._malformed = self._counter("logs_malformed", "Logs whose data is not what their topic promises", chain)
         self._stalls = self._counter("stalls", "Restarts of a source since nothing was committed", (*chain, "why"))
         self._restarts = self._counter("service_restarts", "Services started again", ("service", "error"))
-        self._verification(chain)
+        self._stored(chain)
         of = (*chain, "endpoint")
         # Counters, not a histogram: these are on the hot path of backfill, and a histogram costs ten times as much.
         self._rpc_answers = self._counter("endpoint_answers", "Answered requests to a node", of)
@@ -72,8 +72,9 @@ class Metrics:
         self._ticks = self._counter("market_ticks", "Ticks of prices passed on", ())
         self._dropped = self._counter("market_readers_dropped", "Readers of prices that were too slow", ())
 
-    def _verification(self, chain: tuple[str]) -> None:
+    def _stored(self, chain: tuple[str]) -> None:
         of = (*chain, "endpoint")
+        self._sealed = self._gauge("sealed_ratio", "Share of stored, finalized blocks whose counts are sealed", chain)
         self._completeness = self._gauge("completeness_ratio", "Share of stored blocks that passed every check", chain)
         self._quarantined = self._gauge("quarantined_blocks", "Blocks in quarantine", chain)
         self._weakened = self._gauge("checks_weakened", "Checks that held before and failed at the last look", chain)
@@ -214,6 +215,10 @@ class ChainMetrics:
     def pruned(self, blocks: int) -> None:
         """Count blocks that retention took away."""
         self._m._pruned.labels(self._chain).inc(blocks)
+
+    def sealed(self, share: float) -> None:
+        """Show which share of the stored blocks that are final is counted for totals."""
+        self._m._sealed.labels(self._chain).set(share)
 
     def paused(self, why: str | None) -> None:
         """Show whether backfill waits."""

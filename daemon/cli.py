@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     _database_grammar(commands_)
     _backfill_grammar(commands_)
     _verify_grammar(commands_)
+    _reindex_grammar(commands_)
     _export_grammar(commands_)
     _token_grammar(commands_)
     _user_grammar(commands_)
@@ -149,6 +150,20 @@ def _verify_grammar(into: Any) -> None:
     made.add_argument(
         "--to", dest="last", type=_number, metavar="BLOCK", help="last block; the newest stored one, if not given"
     )
+    made.add_argument("--json", action="store_true", help="report at the end as one line of JSON")
+
+
+def _reindex_grammar(into: Any) -> None:
+    reindex = into.add_parser(
+        "reindex", help="make again what is derived from stored blocks",
+        description="Make again what is derived from stored blocks.",
+        epilog="example:\n  chainworkd reindex counters", formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    actions = reindex.add_subparsers(dest="action", required=True, metavar="ACTION")
+    made = _add(
+        actions, "counters", "count again what totals are made of, and say what was wrong",
+        "chainworkd reindex counters --json", "reindex.counters",
+    )  # fmt: skip
     made.add_argument("--json", action="store_true", help="report at the end as one line of JSON")
 
 

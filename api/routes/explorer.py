@@ -40,6 +40,7 @@ class Explorer:
         self._symbols = native_symbols
         self._public_url = public_url.rstrip("/")
         self._chains: dict[str, int] = {}
+        self._readers: dict[int, Reader] = {}
 
     def routes(self) -> list[Route]:
         """Return the group's routes."""
@@ -178,7 +179,9 @@ class Explorer:
     async def _admit(self, request: Request, *known: str) -> tuple[str, Reader]:
         """Check as `_admitted`; return the native symbol and the reader of the chain that is asked for."""
         symbol, chain_id = await self._admitted(request, *known)
-        return symbol, Reader(self._pool, chain_id)
+        if chain_id not in self._readers:
+            self._readers[chain_id] = Reader(self._pool, chain_id)
+        return symbol, self._readers[chain_id]
 
     async def _admitted(self, request: Request, *known: str) -> tuple[str, int]:
         """Check as `named`; return native symbol and id of the chain that is asked for."""
@@ -192,7 +195,7 @@ class Explorer:
 
     async def _chain(self, asked: str | None) -> tuple[str, int]:
         name = asked if asked is not None else self._default_chain
-        if name not in self._chains:
+        if not self._chains or (name and name not in self._chains):
             self._chains = await reader.chains(self._pool)
         if not self._chains:
             raise Unavailable("no chain is indexed yet")

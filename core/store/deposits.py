@@ -329,10 +329,11 @@ class Deposits:
                 await conn.execute(SQL_PLAN_EACH)
                 now, by_depth = await self._standing(conn)
                 vaults = tuple(row["vault"] for row in await conn.fetch(SQL_VAULTS, self._chain))
-                at = await listing.anchor(conn, self._chain, as_of, as_of_hash)
                 judged = now if standing is None else standing.within(now)
-                if at is None:
+                cursor = await listing.newest(conn, self._chain)
+                if cursor is None:
                     return DepositPage(standing=judged, by_depth=by_depth, vaults=vaults)
+                at = await listing.anchor(conn, self._chain, cursor, as_of, as_of_hash)
                 asked = self._asked(at.number, judged, wanted)
                 after = window.after or (None, None, None)
                 sql = SQL_OLDEST if window.oldest_first else SQL_NEWEST

@@ -151,6 +151,22 @@ CREATE TABLE accounts.signing_key (
 
 COMMENT ON TABLE accounts.signing_key IS 'HMAC keys of access tokens, readable by the API alone; rotated (ADR 0030).';
 
+CREATE TABLE chain.address_count (
+    chain_id bigint NOT NULL,
+    address bytea NOT NULL,
+    width integer NOT NULL,
+    first_block bigint NOT NULL,
+    total integer NOT NULL,
+    incoming integer NOT NULL,
+    outgoing integer NOT NULL
+);
+
+COMMENT ON TABLE chain.address_count IS 'How many rows of address_transaction an address has in a segment: always exact, or not here. Taken away in the transaction that takes away a row of the segment.';
+
+COMMENT ON COLUMN chain.address_count.width IS 'Blocks of the segment, which begins at first_block, a multiple of it.';
+
+COMMENT ON COLUMN chain.address_count.incoming IS 'Rows with a role of direction `in`, outgoing with one of `out` (core/store/listing.py); a row can be both.';
+
 CREATE TABLE chain.address_transaction (
     chain_id bigint NOT NULL,
     address bytea NOT NULL,
@@ -491,6 +507,17 @@ CREATE TABLE chain.reorg (
 
 COMMENT ON TABLE chain.reorg IS 'One row per rewind: blocks above the ancestor up to the orphan were replaced.';
 
+CREATE TABLE chain.seal (
+    chain_id bigint NOT NULL,
+    width integer NOT NULL,
+    first_block bigint NOT NULL,
+    transactions bigint NOT NULL
+);
+
+COMMENT ON TABLE chain.seal IS 'Segments of finalized blocks that are counted. An address without a row in address_count has few transactions there (core/store/counts.py).';
+
+COMMENT ON COLUMN chain.seal.transactions IS 'How many transactions of the segment are stored.';
+
 CREATE TABLE chain.token (
     chain_id bigint NOT NULL,
     address bytea NOT NULL,
@@ -656,6 +683,9 @@ ALTER TABLE ONLY accounts.session
 ALTER TABLE ONLY accounts.signing_key
     ADD CONSTRAINT signing_key_pkey PRIMARY KEY (kid);
 
+ALTER TABLE ONLY chain.address_count
+    ADD CONSTRAINT address_count_pkey PRIMARY KEY (chain_id, address, width, first_block);
+
 ALTER TABLE ONLY chain.address_transaction
     ADD CONSTRAINT address_transaction_pkey PRIMARY KEY (chain_id, address, block_number, tx_index);
 
@@ -716,6 +746,9 @@ ALTER TABLE ONLY chain.quarantine
 ALTER TABLE ONLY chain.reorg
     ADD CONSTRAINT reorg_pkey PRIMARY KEY (chain_id, detected_at, orphan_hash);
 
+ALTER TABLE ONLY chain.seal
+    ADD CONSTRAINT seal_pkey PRIMARY KEY (chain_id, width, first_block);
+
 ALTER TABLE ONLY chain.token
     ADD CONSTRAINT token_pkey PRIMARY KEY (chain_id, address, block_number);
 
@@ -745,6 +778,8 @@ CREATE UNIQUE INDEX api_token_owner ON accounts.api_token USING btree (user_id) 
 CREATE INDEX audit_at ON accounts.audit USING btree (at);
 
 CREATE INDEX session_of ON accounts.session USING btree (user_id) WHERE (ended_at IS NULL);
+
+CREATE INDEX address_count_by_block ON chain.address_count USING btree (chain_id, first_block);
 
 CREATE INDEX block_by_time ON ONLY chain.block USING btree (chain_id, block_time, number);
 
@@ -803,6 +838,9 @@ GRANT UPDATE(ended_because) ON TABLE accounts.session TO chainworkd_api;
 
 GRANT SELECT,INSERT,DELETE ON TABLE accounts.signing_key TO chainworkd_api;
 
+GRANT SELECT ON TABLE chain.address_count TO chainworkd_worker;
+GRANT SELECT ON TABLE chain.address_count TO chainworkd_api;
+
 GRANT SELECT ON TABLE chain.address_transaction TO chainworkd_api;
 GRANT SELECT ON TABLE chain.address_transaction TO chainworkd_worker;
 
@@ -859,6 +897,9 @@ GRANT SELECT ON TABLE chain.quarantine TO chainworkd_api;
 
 GRANT SELECT ON TABLE chain.reorg TO chainworkd_api;
 GRANT SELECT ON TABLE chain.reorg TO chainworkd_worker;
+
+GRANT SELECT ON TABLE chain.seal TO chainworkd_worker;
+GRANT SELECT ON TABLE chain.seal TO chainworkd_api;
 
 GRANT SELECT ON TABLE chain.token TO chainworkd_worker;
 GRANT SELECT ON TABLE chain.token TO chainworkd_api;
