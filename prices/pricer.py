@@ -1,7 +1,8 @@
 """Prices of one chain's tokens at blocks: read in one snapshot, judged, and remembered by the block's hash."""
 
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from itertools import combinations
 from typing import Final
 
 from core.store import reader, ticks
@@ -69,9 +70,21 @@ class Pricer:
         wei = judge.usd_of_wei(basis, ways, decimals)
         return [judge.priced(basis, token, ways.get(token), wei) for token in tokens]
 
-    async def deepest(self, one: bytes, other: bytes) -> routes.Pool | None:
+    async def pool_at(self, address: bytes) -> routes.Pool | None:
+        """Return the key of a pool of the venue that a stored swap is of, None for any other address.
+
+        The swap's own transaction names the tokens, and the address proves them.
+        """
+        with translated():
+            async with reader.snapshot(self._pool) as conn:
+                moved = sorted(await ticks.tokens_of(conn, self._chain, address))
+        pairs = ((one, other, fee) for one, other in combinations(moved, 2) for fee in self.venue.fees)
+        found = (routes.pool(self.venue, *pair) for pair in pairs)
+        return next((each for each in found if each.address == address), None)
+
+    async def deepest(self, one: bytes, other: bytes, fees: Sequence[int]) -> routes.Pool | None:
         """Return the pool of two tokens that has most liquidity in range now, None if no stored log is of one."""
-        known = {p.address: p for p in (routes.pool(self.venue, one, other, fee) for fee in self.venue.fees)}
+        known = {each.address: each for each in (routes.pool(self.venue, one, other, fee) for fee in fees)}
         with translated():
             async with reader.snapshot(self._pool) as conn:
                 found = await ticks.newest(conn, self._chain, list(known), 0, reader.MAX_BLOCK_NUMBER)

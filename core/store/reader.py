@@ -64,7 +64,7 @@ SQL_PLACES_OF_HASH: Final = """
 """
 SQL_TRANSACTIONS: Final = """
     select t.block_number, t.tx_index, t.hash, t.sender, t.recipient, t.contract_address, t.value, t.type, t.nonce,
-        t.gas, t.gas_used, t.gas_price, t.effective_gas_price, t.status, b.block_time
+        t.gas, t.gas_used, t.gas_price, t.effective_gas_price, t.status, b.block_time, b.hash as block_hash
     from chain.transaction t
     join chain.block b on b.chain_id = t.chain_id and b.number = t.block_number
     where t.chain_id = $1
@@ -155,6 +155,7 @@ class StoredTx:
     """A transaction with its receipt and its block's time. Prices are wei a gas; `status` None is unknown."""
 
     block_number: int
+    block_hash: bytes
     tx_index: int
     hash: bytes
     sender: bytes
@@ -171,6 +172,11 @@ class StoredTx:
     block_time: datetime
     transfers: tuple[StoredTransfer, ...] = ()
     finality: HowFinal = "latest"
+
+    @property
+    def block(self) -> BlockRef:
+        """The block it is in."""
+        return BlockRef(self.block_number, self.block_hash)
 
     @property
     def paid_gas_price(self) -> int:
@@ -373,6 +379,7 @@ def stored_tx(row: asyncpg.Record, transfers: Sequence[StoredTransfer] = (), fin
     """Return a row of SQL_TRANSACTIONS, or of what has the same columns, as a transaction."""
     return StoredTx(
         block_number=row["block_number"],
+        block_hash=row["block_hash"],
         tx_index=row["tx_index"],
         hash=row["hash"],
         sender=row["sender"],

@@ -64,6 +64,55 @@ SQL_WITHIN: Final = """
     group by t.pool, t.block_number, b.block_time
     order by t.pool, t.block_number
 """
+SQL_CURSOR: Final = "select number, hash from chain.cursor where chain_id = $1"
+SQL_UNTIL: Final = """
+    select number, hash from chain.block
+    where chain_id = $1 and block_time <= $2
+    order by block_time desc, number desc
+    limit 1
+"""
+SQL_SPAN: Final = """
+    select (
+        select number from chain.block
+        where chain_id = $1 and block_time >= $2 order by block_time, number limit 1
+    ) as first, (
+        select number from chain.block
+        where chain_id = $1 and block_time < $3 order by block_time desc, number desc limit 1
+    ) as last
+"""
+SQL_TOKENS_OF: Final = """
+    select distinct m.token
+    from chain.token_transfer m
+    join (
+        select t.block_number, t.tx_index
+        from chain.tick t
+        where t.chain_id = $1 and t.pool = $2 and not t.first_price
+        order by t.block_number desc, t.log_index desc
+        limit 1
+    ) as swap on swap.block_number = m.block_number and swap.tx_index = m.tx_index
+    where m.chain_id = $1 and (m.sender = $2 or m.recipient = $2)
+"""
+SQL_BARS: Final = """
+    select s.start, count(*) as logs, count(*) filter (where not s.first_price) as swaps,
+        (array_agg(s.sqrt_price_x96 order by s.block_number, s.log_index))[1] as open,
+        max(s.sqrt_price_x96) as high,
+        min(s.sqrt_price_x96) as low,
+        (array_agg(s.sqrt_price_x96 order by s.block_number desc, s.log_index desc))[1] as close,
+        coalesce(sum(abs(s.amount0)), 0) as volume0,
+        coalesce(sum(abs(s.amount1)), 0) as volume1
+    from (
+        select date_bin($5::interval, b.block_time, 'epoch'::timestamptz) as start, t.block_number, t.log_index,
+            t.first_price, t.sqrt_price_x96, t.amount0, t.amount1
+        from chain.tick t
+        join chain.block b on b.chain_id = t.chain_id and b.number = t.block_number
+        where t.chain_id = $1 and t.pool = $2
+            and t.block_number between $3 and $4 and b.number between $3 and $4
+        order by t.block_number desc, t.log_index desc
+        limit $6
+    ) as s
+    group by s.start
+    order by s.start
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,3 +223,72 @@ def _tick(row: asyncpg.Record) -> Tick:
         pool=row["pool"], number=row["block_number"], time=row["block_time"], sqrt_x96=int(row["sqrt_price_x96"]),
         tick=row["tick"], liquidity=int(row["liquidity"]),
     )  # fmt: skip
+
+
+async def block_at(conn: Connection, chain_id: int, at: int | datetime | None) -> BlockRef | None:
+    """Return the stored block of a number, or the newest one at a time; without either the newest one the head stored.
+
+    None if it is not stored, or if the block after it is not, which might be the newest one at that time.
+    """
+    if isinstance(at, int):
+        row = await conn.fetchrow(SQL_BLOCK, chain_id, at)
+        return None if row is None else BlockRef(at, row["hash"])
+    cursor = await conn.fetchrow(SQL_CURSOR, chain_id)
+    if at is None or cursor is None:
+        return None if cursor is None else BlockRef(cursor["number"], cursor["hash"])
+    row = await conn.fetchrow(SQL_UNTIL, chain_id, at)
+    if row is None:
+        return None
+    known = row["number"] == cursor["number"] or await conn.fetchrow(SQL_BLOCK, chain_id, row["number"] + 1)
+    return BlockRef(row["number"], row["hash"]) if known else None
+
+
+async def tokens_of(conn: Connection, chain_id: int, pool: bytes) -> list[bytes]:
+    """Return the tokens that a pool moved in the transaction of its newest swap."""
+    return [row["token"] for row in await conn.fetch(SQL_TOKENS_OF, chain_id, pool)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """What a pool's price did in one span of time: square roots as in Tick, and what was swapped, in base units."""
+
+    start: datetime
+    open: int
+    high: int
+    low: int
+    close: int
+    volume0: int
+    volume1: int
+    swaps: int
+
+
+async def bars(
+    conn: Connection, chain_id: int, pool: bytes, *, width: timedelta, blocks: BlockRange, most: int
+) -> tuple[list[Bar], bool]:
+    """Return the spans of `blocks` in which a pool spoke, oldest first, and whether these are all.
+
+    Only its newest `most` logs are looked at; a span of which some are left out is left out.
+    """
+    rows = await conn.fetch(SQL_BARS, chain_id, pool, blocks.first, blocks.last, width, most + 1)
+    whole = sum(row["logs"] for row in rows) <= most
+    found = [
+        Bar(
+            start=row["start"], open=int(row["open"]), high=int(row["high"]), low=int(row["low"]),
+            close=int(row["close"]), volume0=int(row["volume0"]), volume1=int(row["volume1"]), swaps=row["swaps"],
+        )
+        for row in rows
+    ]  # fmt: skip
+    return (found if whole else found[1:]), whole
+
+
+async def span(conn: Connection, chain_id: int, start: datetime, end: datetime) -> tuple[BlockRange | None, bool]:
+    """Return the stored blocks from `start` up to before `end`, and whether none is missing among them."""
+    (row,) = await conn.fetch(SQL_SPAN, chain_id, start, end)
+    first, last = row["first"], row["last"]
+    if first is None or last is None or first > last:
+        return None, False
+    cursor = await conn.fetchrow(SQL_CURSOR, chain_id)
+    ranges = joined([BlockRange(r["first"], r["last"]) for r in await conn.fetch(SQL_COVERAGE, chain_id)])
+    # The block before and the one after prove that nothing is missing at the ends.
+    below, above = max(first - 1, 0), last if cursor and cursor["number"] == last else last + 1
+    return BlockRange(first, last), any(below in each and above in each for each in ranges)
