@@ -22,6 +22,7 @@ from core.store.pool import Pool as Connections
 from core.store.pool import translated
 from core.store.reader import MAX_BLOCK_NUMBER, at_block, snapshot, token_versions
 from core.store.ticks import Bar
+from prices import routes
 from prices.pricer import Pricer
 from prices.routes import Pool
 
@@ -167,7 +168,7 @@ async def _asked(request: Request, pricer: Pricer) -> tuple[Pool, bytes]:
 async def _of_tokens(pricer: Pricer, token: bytes, quote: bytes, fee: int) -> Pool:
     if token == quote:
         raise BadRequest("token, quote: expected two tokens, found one twice")
-    pool = await pricer.deepest(token, quote, (fee,) if fee else pricer.venue.fees)
+    pool = routes.pool(pricer.venue, token, quote, fee) if fee else await pricer.deepest(token, quote)
     if pool is None:
         raise NotFound(f"token, quote: no swap between {checksum(token)} and {checksum(quote)} is indexed")
     return pool

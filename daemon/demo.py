@@ -195,7 +195,7 @@ chainworkd demo: a local chain is being indexed and served. Ctrl-C stops it; sta
   {head} {v1}/transactions/{to_hex(tx_hash)}
   {head} '{v1}/transactions/address/{checksum(self._town.actors[0])}?page_size=5'
   {head} {v1}/tokens/{bitcoin}/price
-  {head} '{v1}/prices/candles?token={weth}&quote={usdc}&interval=1m'
+  {head} '{v1}/prices/candles?token={weth}&quote={usdc}&fee=500&interval=1m'
   {head} '{v1}/vault/deposits?resolver={checksum(self._town.resolver)}&page_size=5'
   curl -s '{api}/v1/exchange/open?simulate=true&address={trader}' -H 'content-type: text/plain' -d '{ORDER}'
 """

@@ -1,7 +1,7 @@
 """Prices of one chain's tokens at blocks: read in one snapshot, judged, and remembered by the block's hash."""
 
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from itertools import combinations
 from typing import Final
 
@@ -82,9 +82,9 @@ class Pricer:
         found = (routes.pool(self.venue, *pair) for pair in pairs)
         return next((each for each in found if each.address == address), None)
 
-    async def deepest(self, one: bytes, other: bytes, fees: Sequence[int]) -> routes.Pool | None:
+    async def deepest(self, one: bytes, other: bytes) -> routes.Pool | None:
         """Return the pool of two tokens that has most liquidity in range now, None if no stored log is of one."""
-        known = {each.address: each for each in (routes.pool(self.venue, one, other, fee) for fee in fees)}
+        known = {each.address: each for each in (routes.pool(self.venue, one, other, fee) for fee in self.venue.fees)}
         with translated():
             async with reader.snapshot(self._pool) as conn:
                 found = await ticks.newest(conn, self._chain, list(known), 0, reader.MAX_BLOCK_NUMBER)

@@ -55,7 +55,7 @@ class PriceRoutes:
         name, chain_id = await self._named(request, ("at",))
         wanted = params.address(request.path_params["contract_address"], "contract_address")
         at = _at(request)
-        found = await _token(Reader(self._pool, chain_id), wanted)
+        found = await Reader(self._pool, chain_id).token(wanted) or StoredToken(wanted)
         with translated():
             async with snapshot(self._pool) as conn:
                 block = await ticks.block_at(conn, chain_id, at)
@@ -71,13 +71,6 @@ class PriceRoutes:
         name, chain_id = await self._named(request, candles.PARAMETERS)
         pricer: Pricer | None = self._prices.pricer(name, chain_id)
         return _answer(await candles.answer(request, self._pool, chain_id, pricer))
-
-
-async def _token(chain: Reader, wanted: bytes) -> StoredToken:
-    found = StoredToken(wanted) if wanted == NATIVE else await chain.token(wanted)
-    if found is None:
-        raise NotFound(f"contract_address: no transfer of {checksum(wanted)} is indexed")
-    return found
 
 
 def _at(request: Request) -> int | datetime | None:

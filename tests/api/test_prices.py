@@ -156,7 +156,8 @@ async def test_a_token_is_priced_at_a_block_and_at_a_time(desk: Desk) -> None:
     assert round(native["price"]["value"]) == 3000
     assert (await desk.get(f"{path}?at=301", 404))["error"].startswith("at: 301 is not indexed")
     assert "at: expected a time" in (await desk.get(f"{path}?at=yesterday", 400))["error"]
-    assert "no transfer" in (await desk.get(f"/tokens/0x{'99' * 20}/price", 404))["error"]
+    unknown = (await desk.get(f"/tokens/0x{'99' * 20}/price"))["price"]
+    assert (unknown["value"], unknown["reason"]) == (None, "no_route")
 
 
 async def test_candles_are_what_the_pool_did(desk: Desk) -> None:
@@ -180,8 +181,10 @@ async def test_candles_are_what_the_pool_did(desk: Desk) -> None:
         },
     ]  # fmt: skip
     assert (found["token"], found["quote"], found["fee"]) == (checksum(LINK), checksum(WETH), 500)
-    by_tokens = await desk.get(f"/prices/candles?token={checksum(LINK)}&interval=5m&{asked}")
-    assert by_tokens == found
+    for fee in ("", "&fee=500"):
+        assert await desk.get(f"/prices/candles?token={checksum(LINK)}&interval=5m&{asked}{fee}") == found
+    other = await desk.get(f"/prices/candles?token={checksum(LINK)}&interval=5m&{asked}&fee=777")
+    assert (other["fee"], other["candles"]) == (777, [])
     turned = await desk.get(f"/prices/candles?token={checksum(WETH)}&quote={checksum(LINK)}&interval=5m&{asked}")
     assert [round(turned["candles"][0][name], 3) for name in ("open", "high", "low", "close")] == [
         200, Decimal("204.082"), Decimal("192.308"), Decimal("204.082"),
