@@ -13,7 +13,7 @@ from prices import judge, routes
 from prices.judge import Basis, Price, Word
 from prices.routes import Venue
 
-REMEMBERED: Final = 20_000  # prices; about 40 MB
+REMEMBERED: Final = 10_000  # prices; about 30 MB, measured
 
 # What may change while the block stays: more blocks are filled, a token's metadata is read.
 PASSING: Final[frozenset[Word]] = frozenset({"not_covered"})

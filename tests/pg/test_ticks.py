@@ -215,6 +215,84 @@ async def test_a_reorg_takes_prices_along(pg: Pool, store: PgStore) -> None:
     assert (gone.usd, gone.reason) == (None, "not_covered")
 
 
+class Story:
+    """A chain that grows and forks by chance, and an index of it with holes; a fresh index has all of it at once."""
+
+    def __init__(self, pg: Pool, store: PgStore, seed: int) -> None:
+        self._pg, self._store, self._dice = pg, store, Random(seed)
+        self.chain, self._low, self._forks, self._fresh = list[Block](), 0, 0, 100
+        self.venue = replace(VENUE, max_age=timedelta(minutes=40))
+        self.pricer = Pricer(pg, CHAIN, self.venue)
+
+    async def begin(self) -> None:
+        self._grow(420)
+        self._low = 380
+        await self._store.commit(self.chain[self._low :], after=None)
+
+    async def step(self) -> None:
+        move = self._dice.choice((self._commit, self._commit, self._rewind, self._fill, self._fill))
+        await move()
+
+    async def check(self) -> int:
+        """Hold prices against a fresh index of the same blocks; return how many there were."""
+        self._fresh += 1
+        store = PgStore(self._pg, self._fresh, derived=[LogTable("none")])
+        await store.register(f"fresh {self._fresh}", None)
+        await self._pg.execute(
+            "insert into chain.token select $2, address, block_number, block_hash, symbol, name, decimals, read_at"
+            " from chain.token where chain_id = $1", CHAIN, self._fresh,
+        )  # fmt: skip
+        await store.commit(self.chain, after=None)
+        refs = [self.chain[-1].ref, *(b.ref for b in self._dice.sample(self.chain[self._low :], 6))]
+        wanted = {ref: [LINK, WETH] for ref in refs}
+        ours, theirs = await self.pricer.prices(wanted), await Pricer(self._pg, self._fresh, self.venue).prices(wanted)
+        told = {key: found for key, found in ours.items() if found.reason != "not_covered"}
+        assert told == {key: theirs[key] for key in told}
+        return sum(found.usd is not None for found in told.values())
+
+    def _grow(self, count: int) -> list[Block]:
+        first = len(self.chain)
+        logs = {
+            n: market(f"0.00{self._dice.randint(4_900, 5_100)}", str(self._dice.randint(2_950, 3_050)))
+            for n in range(first, first + count)
+            if self._dice.random() < 0.1
+        }
+        made = blocks(first, first + count - 1, logs, fork=f"{self._forks}")
+        if self.chain:
+            made[0] = replace(made[0], parent_hash=self.chain[-1].hash)
+        self.chain += made
+        return made
+
+    async def _commit(self) -> None:
+        tip = self.chain[-1].ref
+        await self._store.commit(self._grow(self._dice.randint(1, 40)), after=tip)
+
+    async def _rewind(self) -> None:
+        tip = self.chain[-1].ref
+        kept = max(401, len(self.chain) - self._dice.randint(1, 30))
+        if kept < len(self.chain):
+            del self.chain[kept:]
+            self._forks += 1
+            await self._store.rewind(tip, self.chain[-1].ref, reason="test")
+
+    async def _fill(self) -> None:
+        low = max(0, self._low - self._dice.randint(20, 120))
+        if low < self._low:
+            await self._store.fill(self.chain[low : self._low])
+            self._low = low
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_prices_equal_those_of_a_fresh_index_whatever_happened(pg: Pool, store: PgStore, seed: int) -> None:
+    story = Story(pg, store, seed)
+    await story.begin()
+    priced = 0
+    for _ in range(12):
+        await story.step()
+        priced += await story.check()
+    assert priced > 10
+
+
 async def test_of_watched_addresses_only_watched_pools_count(pg: Pool, store: PgStore) -> None:
     await store.commit(blocks(0, 10, {0: opened()}), after=None)
     of_dollars = [pool(WETH, stable).address for stable in (USDC, USDT, DAI)]
