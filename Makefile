@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DATA ?= var/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test fuzz access bench bench-stream bench-peers bench-builder test-ostium-sdk check fmt schema lock contracts clean
+.PHONY: help setup demo run test fuzz access bench bench-stream bench-peers bench-builder test-ostium-sdk sim kills soak check fmt schema lock contracts clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,7 +17,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python 3.11 or newer is needed, found {sys.version.split()[0]}" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[dev]'
-	@echo 'compiling the hot path, once: about half a minute'
+	@echo 'compiling the hot path, once: about a minute'
 	@$(BIN)/python -m indexer.warm
 	@touch $@
 
@@ -56,7 +56,16 @@ var/ostium-sdk/.ready:
 test-ostium-sdk: $(VENV)/.ready var/ostium-sdk/.ready ## let the ABI of Ostium's own SDK read our calldata; it has an environment of its own
 	$(BIN)/python -m pytest tests/sdk
 
-bench: setup ## measure: FIXTURE_BLOCKS traffic blocks (1,200), ONLY some of node,full,growth,latency,head
+sim: $(VENV)/.ready ## storms of faults: SEEDS (2,000) from SEED_START (0), JSON=1 for one line of JSON
+	@$(BIN)/chainworkd simulate --seeds $${SEEDS:-2000} --seed-start $${SEED_START:-0} $(if $(JSON),--json)
+
+kills: setup ## kill -9 of every process under load, RUNS (50) times, then compare all that is stored: prints JSON
+	@$(BIN)/python -m tests.e2e.kills --runs $${RUNS:-50} --seed $${SEED:-1}
+
+soak: setup ## does memory grow? the demo's load for MINUTES (60): prints JSON
+	@$(BIN)/python -m tests.e2e.soak --minutes $${MINUTES:-60}
+
+bench: setup ## measure: FIXTURE_BLOCKS traffic blocks (1,200), ONLY some of node,full,verified,growth,latency,head
 	$(BIN)/python -m tests.bench run $(if $(ONLY),--only $(ONLY))
 
 bench-stream: $(VENV)/.ready ## measure how late facts are on the stream: prints JSON

@@ -15,7 +15,7 @@ from api.addresses import checksum
 from api.amounts import exact
 from api.errors import BadRequest, NotFound
 from api.prices import decimal
-from api.schemas import iso
+from api.times import iso
 from builders.ticks import price_at
 from core.store import ticks
 from core.store.pool import Pool as Connections

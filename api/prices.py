@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
 from typing import Final, Literal
@@ -11,6 +10,7 @@ import msgspec
 
 from api.addresses import checksum
 from api.amounts import exact
+from api.times import iso
 from core.hex import to_hex
 from core.store.pool import Pool
 from core.store.reader import StoredTx
@@ -97,7 +97,7 @@ class PriceInfo(msgspec.Struct, kw_only=True):
             source=None if price.spot is None else SOURCE,
             block_number=price.block.number,
             block_hash=to_hex(price.block.hash),
-            timestamp=None if price.time is None else price.time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            timestamp=None if price.time is None else iso(price.time),
             spot=whole(price.spot),
             mean_30m=whole(price.mean),
             deviation=None if price.deviation is None else decimal(price.deviation),

@@ -1,7 +1,6 @@
 """What the explorer answers, field for field as the seed document shows it. Numbers are exact, never floats."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Literal
 
@@ -10,9 +9,12 @@ import msgspec
 from api.addresses import checksum
 from api.amounts import display, exact
 from api.prices import NATIVE_DECIMALS, SOURCE, PriceInfo, Values, usd
+from api.times import iso
 from core.hex import to_hex
 from core.store.reader import Lag, StoredBlock, StoredToken, StoredTransfer, StoredTx
+from core.store.verified import Completeness, Quarantined
 from core.types import HowFinal, TokenStandard
+from core.verify.checks import Check, names
 
 GWEI: Final = 9
 ETHER: Final = 18
@@ -23,6 +25,8 @@ class Health(msgspec.Struct):
     """GET /api/v1/health. `status` is ok, stale (no news of the chain, or too far behind) or starting.
 
     Additive: `alarm` says which blocks were orphaned after they had been called finalized, until a person clears it.
+    `completeness` is the share of the stored blocks that passed all checks of their chain, null before it is known
+    which those are; `quarantined` names blocks that no node serves so that they pass, or that are stored otherwise.
     """
 
     status: str
@@ -31,9 +35,11 @@ class Health(msgspec.Struct):
     chain_tip_block: int | None
     ingestion_lag_seconds: float | None
     alarm: str | None
+    completeness: float | None
+    quarantined: list[str]
 
     @classmethod
-    def of(cls, lag: Lag, *, stale: bool) -> "Health":
+    def of(cls, lag: Lag, known: Completeness, quarantined: Sequence[Quarantined], *, stale: bool) -> "Health":
         """Make it from what the database says."""
         return cls(
             status="starting" if lag.number is None else "stale" if stale else "ok",
@@ -42,11 +48,13 @@ class Health(msgspec.Struct):
             chain_tip_block=lag.tip,
             ingestion_lag_seconds=lag.seconds,
             alarm="; ".join(map(str, lag.alarms)) or None,
+            completeness=known.share,
+            quarantined=list(map(str, quarantined)),
         )
 
 
 class Block(msgspec.Struct):
-    """GET /api/v1/blocks/{block_number}. `block_hash`, `mode` and `finality` are additive.
+    """GET /api/v1/blocks/{block_number}. `block_hash`, `mode`, `finality` and `checks` (those it passed) are additive.
 
     In mode `watch` the hashes are only those of stored transactions; the count is the block's own in either mode.
     """
@@ -58,6 +66,7 @@ class Block(msgspec.Struct):
     block_hash: str
     mode: Literal["full", "watch"]
     finality: HowFinal
+    checks: list[str]
 
     @classmethod
     def of(cls, block: StoredBlock) -> "Block":
@@ -70,6 +79,7 @@ class Block(msgspec.Struct):
             block_hash=to_hex(block.hash),
             mode="watch" if block.watched else "full",
             finality=block.finality,
+            checks=names(Check(block.checks)),
         )
 
 
@@ -244,11 +254,6 @@ def short(address: bytes) -> str:
     """Return the ends of an address."""
     text = checksum(address)
     return f"{text[:6]}…{text[-4:]}"
-
-
-def iso(at: datetime) -> str:
-    """Return a time as 2026-04-30T12:00:12Z."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 _encoder: Final = msgspec.json.Encoder(decimal_format="number")

@@ -14,8 +14,7 @@ from typing import Final
 
 from eth_hash.auto import keccak
 
-from builders.uniswap_v3 import MAX_TICK
-
+MAX_TICK: Final = 887_272  # TickMath.MAX_TICK
 Q96: Final = 1 << 96
 Q128: Final = 1 << 128
 # keccak-256 of the creation code of UniswapV3Pool as Uniswap deployed it. Source: PoolAddress.POOL_INIT_CODE_HASH.

@@ -7,8 +7,10 @@ ChainworkdError
 │   │   └── RpcLimited        too many requests for the endpoint
 │   ├── RpcRefused            the node answered with a JSON-RPC error
 │   ├── BadAnswer             the node's answer contradicts its specification or itself
+│   │   └── Unverified         a block that does not pass a check: incomplete, or not what its hash is of
 │   ├── CursorMoved           another writer advanced or rewound the chain first
 │   ├── SeamBroken            fetched blocks do not join the stored ones (yet)
+│   ├── Stalled               nothing is committed although there are newer blocks: the source starts over
 │   ├── StoreUnavailable      the database does not answer
 │   └── ProjectionFailed      something derived from facts has a defect; what it derives from goes on
 └── Fatal                     a person has to act; the process ends
@@ -16,6 +18,8 @@ ChainworkdError
     ├── WrongChain            a node or a database belongs to another chain than configured: exit 78
     └── ServiceEnded          a service that should never return has returned: exit 1
 """
+
+from core.types import BlockRef
 
 
 class ChainworkdError(Exception):
@@ -81,12 +85,33 @@ class BadAnswer(Transient):
     """The node's answer is malformed or contradicts itself; another try, or another node, may do better."""
 
 
+class Unverified(BadAnswer):
+    """A block does not pass a check (core/verify/checks.py).
+
+    `check` is its name, `which` what of the block it is about; `expected` follows from the rest of the block, `found`
+    is what the node sent. `endpoint` names the node without anything secret, once it is known.
+    """
+
+    def __init__(self, at: BlockRef, check: str, which: str, expected: str, found: str) -> None:
+        super().__init__(f"block {at} fails {check}: {which} is {_short(found)}, expected {_short(expected)}")
+        self.at = at
+        self.check = check
+        self.which = which
+        self.expected = expected
+        self.found = found
+        self.endpoint = ""
+
+
 class CursorMoved(Transient):
     """The compare-and-set on a chain's cursor failed: somebody else wrote first."""
 
 
 class SeamBroken(Transient):
     """A fetched range does not join the stored blocks beside it."""
+
+
+class Stalled(Transient):
+    """Nothing was committed for too long although the chain has newer blocks, and no error says why."""
 
 
 class StoreUnavailable(Transient):
@@ -111,3 +136,7 @@ class WrongChain(Fatal):
 
 class ServiceEnded(Fatal):
     """A service returned although it should run for ever."""
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:77]}…"

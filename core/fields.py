@@ -74,3 +74,4 @@ PgUrl = Annotated[str, AfterValidator(_pg_url)]
 Network = Annotated[str, AfterValidator(_network)]
 # Of a variable's text, several URLs are separated by commas.
 HttpUrls = Annotated[tuple[HttpUrl, ...], BeforeValidator(several)]
+WsUrls = Annotated[tuple[WsUrl, ...], BeforeValidator(several)]

@@ -40,16 +40,22 @@ class Metrics:
         self._pruned = self._counter("blocks_pruned", "Blocks that retention took away", chain)
         self._paused = self._gauge("backfill_paused", "1 while backfill waits for room on the disk", chain)
         self._malformed = self._counter("logs_malformed", "Logs whose data is not what their topic promises", chain)
+        self._stalls = self._counter("stalls", "Restarts of a source since nothing was committed", (*chain, "why"))
         self._restarts = self._counter("service_restarts", "Services started again", ("service", "error"))
+        self._verification(chain)
         of = (*chain, "endpoint")
         # Counters, not a histogram: these are on the hot path of backfill, and a histogram costs ten times as much.
         self._rpc_answers = self._counter("endpoint_answers", "Answered requests to a node", of)
         self._rpc_s = self._counter("endpoint_answer_seconds", "Time that answered requests took, added up", of)
         self._rpc_errors = self._counter("endpoint_errors", "Requests without a result, by kind", (*of, "error"))
         self._rpc_window = self._gauge("endpoint_window", "Requests that may be under way at once", of)
+        self._rpc_aside = self._gauge("endpoint_aside", "1 while an endpoint is passed over at the head", (*of, "why"))
+        self._hedged = self._counter("hedged_reads", "Reads at the head that were late", (*chain, "outcome"))
+        self._votes = self._counter("head_votes", "New heads, by whether two nodes named them", (*chain, "outcome"))
         self._rpc_out = self._gauge("endpoint_out", "1 while an endpoint is left alone", of)
         self._requests = self._counter("api_requests", "Answered HTTP requests", ("route", "status"))
         self._request_s = self._histogram("api_request_duration_seconds", "Time to answer", ("route",))
+        self._endpoints: dict[tuple[str, str], EndpointMetrics] = {}
         self._answered: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._streams = self._gauge("streams", "Open streams of facts", ("transport",))
         self._streams_ended = self._counter("streams_ended", "Streams of facts that ended", ("why",))
@@ -65,6 +71,25 @@ class Metrics:
         self._feed_up = self._gauge("market_feed_up", "1 while the upstream of prices answers", ("feed",))
         self._ticks = self._counter("market_ticks", "Ticks of prices passed on", ())
         self._dropped = self._counter("market_readers_dropped", "Readers of prices that were too slow", ())
+
+    def _verification(self, chain: tuple[str]) -> None:
+        of = (*chain, "endpoint")
+        self._completeness = self._gauge("completeness_ratio", "Share of stored blocks that passed every check", chain)
+        self._quarantined = self._gauge("quarantined_blocks", "Blocks in quarantine", chain)
+        self._weakened = self._gauge("checks_weakened", "Checks that held before and failed at the last look", chain)
+        self._rechecked = self._counter("blocks_rechecked", "Stored blocks held against a node again", chain)
+        self._differences = self._counter("recheck_differences", "Stored rows that differ from a node's block", chain)
+        self._rpc_unverified = self._counter(
+            "endpoint_unverified_blocks", "Blocks that did not pass a check, by endpoint", (*of, "check")
+        )
+        self._rpc_trust = self._gauge("endpoint_trust", "How far an endpoint was believed after its last failure", of)
+
+    def endpoints(self) -> dict[str, dict[str, str]]:
+        """Return how each endpoint is, by chain and name: `ok`, `lagging`, `forked` or `out`."""
+        found: dict[str, dict[str, str]] = {}
+        for (chain, name), each in sorted(self._endpoints.items()):
+            found.setdefault(chain, {})[name] = each.state
+        return found
 
     def render(self) -> bytes:
         """Return the text exposition (Prometheus text format 0.0.4)."""
@@ -138,6 +163,10 @@ class ChainMetrics:
         del why  # free text: logged, never a label
         self._m._sockets.labels(self._chain).inc()
 
+    def stalled(self, why: str) -> None:
+        """Count a restart of the source because nothing was committed; `why` is who knew of newer blocks."""
+        self._m._stalls.labels(self._chain, why).inc()
+
     def saw(self, head: Head) -> None:
         """Show the newest head."""
         self._m._head.labels(self._chain).set(head.ref.number)
@@ -190,6 +219,21 @@ class ChainMetrics:
         """Show whether backfill waits."""
         self._m._paused.labels(self._chain).set(why is not None)
 
+    def weakened(self, checks: int) -> None:
+        """Show how many checks failed at the last calibration that had held before."""
+        self._m._weakened.labels(self._chain).set(checks)
+
+    def completeness(self, share: float | None, quarantined: int) -> None:
+        """Show which share of the stored blocks is verified, if that is known, and how many are in quarantine."""
+        if share is not None:
+            self._m._completeness.labels(self._chain).set(share)
+        self._m._quarantined.labels(self._chain).set(quarantined)
+
+    def rechecked(self, blocks: int, differences: int) -> None:
+        """Count stored blocks that were held against a node again, and the rows that differ."""
+        self._m._rechecked.labels(self._chain).inc(blocks)
+        self._m._differences.labels(self._chain).inc(differences)
+
     def malformed(self) -> None:
         """Count a log that promises an event and does not hold one."""
         self._m._malformed.labels(self._chain).inc()
@@ -197,6 +241,14 @@ class ChainMetrics:
     def endpoint(self, name: str) -> "EndpointMetrics":
         """Return the view that one endpoint reports to; `name` is its host, never its URL."""
         return EndpointMetrics(self._m, self._chain, name)
+
+    def hedged(self, outcome: str) -> None:
+        """Count a read at the head that was late."""
+        self._m._hedged.labels(self._chain, outcome).inc()
+
+    def voted(self, outcome: str) -> None:
+        """Count a new head that several nodes were asked about."""
+        self._m._votes.labels(self._chain, outcome).inc()
 
     def fetched(self, seconds: float) -> None:
         """Note how long a fetch took."""
@@ -211,12 +263,21 @@ class EndpointMetrics:
     """The metrics of one endpoint of a chain (EndpointMeter). Children are looked up once: this is the hot path."""
 
     def __init__(self, metrics: Metrics, chain: str, name: str) -> None:
+        self._m = metrics
+        metrics._endpoints[chain, name] = self
+        self._is_out, self._why = False, ""
         self._labels = (chain, name)
         self._errors = metrics._rpc_errors
         self._answers = metrics._rpc_answers.labels(chain, name)
         self._seconds = metrics._rpc_s.labels(chain, name)
+        self._aside = {why: metrics._rpc_aside.labels(chain, name, why) for why in ("lagging", "forked")}
         self._window = metrics._rpc_window.labels(chain, name)
         self._out = metrics._rpc_out.labels(chain, name)
+
+    @property
+    def state(self) -> str:
+        """`ok`, or why it is passed over."""
+        return "out" if self._is_out else self._why or "ok"
 
     def answered(self, seconds: float) -> None:
         """Note an answered request."""
@@ -233,7 +294,19 @@ class EndpointMetrics:
 
     def out(self, is_out: bool) -> None:
         """Show whether the endpoint is left alone."""
+        self._is_out = is_out
         self._out.set(is_out)
+
+    def unverified(self, check: str, trust: float) -> None:
+        """Count a block that did not pass a check, and show how far the endpoint is still believed."""
+        self._m._rpc_unverified.labels(*self._labels, check).inc()
+        self._m._rpc_trust.labels(*self._labels).set(trust)
+
+    def aside(self, why: str) -> None:
+        """Show why the endpoint is passed over at the head."""
+        self._why = why
+        for each, gauge in self._aside.items():
+            gauge.set(each == why)
 
 
 class StreamMetrics:

@@ -45,20 +45,26 @@ async def supervise(
     services: Sequence[Service],
     metrics: RestartMetrics,
     *,
+    ends_all: type[Transient] | tuple[()] = (),
     clock: Clock | None = None,
     dice: random.Random | None = None,
 ) -> None:
-    """Run `services` until one fails for good or this task is cancelled. Raises the first fatal error."""
+    """Run `services` until one fails for good or this task is cancelled. Raises the first fatal error.
+
+    `ends_all` is a kind of error that a restart of the one service would not mend: it ends them all and is raised.
+    """
     wait = _Pause(clock or SystemClock(), dice or random.Random())  # noqa: S311 - spreads restarts, guards nothing
     try:
         async with asyncio.TaskGroup() as group:
             for service in services:
-                group.create_task(_keep(service, metrics, wait), name=service.name)
+                group.create_task(_keep(service, metrics, wait, ends_all), name=service.name)
     except BaseExceptionGroup as failed:
         raise first_of(failed) from failed
 
 
-async def _keep(service: Service, metrics: RestartMetrics, pause: "_Pause") -> None:
+async def _keep(
+    service: Service, metrics: RestartMetrics, pause: "_Pause", ends_all: type[Transient] | tuple[()]
+) -> None:
     attempt = 0
     while True:
         started = pause.clock.monotonic()
@@ -66,7 +72,7 @@ async def _keep(service: Service, metrics: RestartMetrics, pause: "_Pause") -> N
             await _run(service)
         except (Transient, BaseExceptionGroup) as error:
             verdict = first_of(error)
-            if not isinstance(verdict, Transient):
+            if not isinstance(verdict, Transient) or isinstance(verdict, ends_all):
                 raise
             if _cancelled():
                 # It failed while cleaning up: starting it again would lose the cancellation.

@@ -45,9 +45,10 @@ from core.fields import (
     Port,
     Rate,
     Seconds,
-    WsUrl,
+    WsUrls,
     several,
 )
+from core.price_settings import PriceSettings
 
 PREFIX: Final = "CHAINWORKD_"
 # Variables that choose the sources, or stand for several settings; everything else must name a setting.
@@ -133,6 +134,7 @@ class OpsSettings(Part):
     api_port: Port = 9466
     ready_lag_s: Seconds = 60.0
     head_silence_s: Seconds = 120.0
+    hang_s: Annotated[float, Field(ge=1, le=86_400)] = 60.0
 
 
 class LogSettings(Part):
@@ -173,29 +175,18 @@ class TokenOverride(Part):
     decimals: Annotated[int, Field(ge=0, le=77)] | None = None
 
 
-class PriceSettings(Part):
-    """Where prices come from: a deployment of Uniswap v3, and what is reckoned through. No factory: there are none."""
+CheckName = Literal[
+    "counts", "log_index", "gas", "receipt_bloom", "header_bloom", "receipts_root", "transactions_root", "block_hash",
+    "tx_hash", "derived", "withdrawals_root",
+]  # fmt: skip
 
-    factory: OptionalAddress = ""
-    init_code_hash: Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{64}$")] = (
-        "0xe34f199b19b2b4f47f68442619d555527d244f78a3297ea89325f843f87b8b54"
-    )
-    wrapper: OptionalAddress = ""
-    stables: Annotated[tuple[HexAddress, ...], Field(max_length=8)] = ()
-    fees: Annotated[tuple[Annotated[int, Field(ge=1, lt=1_000_000)], ...], Field(min_length=1, max_length=8)] = (
-        100, 500, 3000, 10000,
-    )  # fmt: skip
-    min_depth: Annotated[int, Field(ge=0, le=10**12)] = 10
-    max_age_s: Annotated[int, Field(ge=3_600, le=2_592_000)] = 86_400
 
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        bases = [each.lower() for each in (self.wrapper, *self.stables)]
-        if self.factory and (not self.wrapper or not self.stables):
-            raise ValueError("factory needs wrapper and at least one of stables: prices are reckoned through them")
-        if len(set(bases)) < len(bases):
-            raise ValueError("wrapper and stables: expected different addresses, found one twice")
-        return self
+class VerifySettings(Part):
+    """How blocks are verified: by all checks that hold on the chain but `without`, or not at all."""
+
+    mode: Literal["auto", "off"] = "auto"
+    without: tuple[CheckName, ...] = ()
+    recheck_blocks_per_hour: Annotated[int, Field(ge=0, le=1_000_000)] = 600
 
 
 class ChainDefaults(Part):
@@ -204,6 +195,7 @@ class ChainDefaults(Part):
     native_symbol: Annotated[str, Field(min_length=1, max_length=12)] = "ETH"
     poll_s: Seconds = 1.0
     deadline_s: Seconds = 20.0
+    agree_s: Annotated[float, Field(ge=0, le=60)] = 0.5
     batch_blocks: Annotated[int, Field(ge=1, le=1_000)] = 10
     max_blocks: Annotated[int, Field(ge=1, le=10_000)] = 20
     jump_blocks: Annotated[int, Field(ge=1)] = 1_000
@@ -216,24 +208,30 @@ class ChainDefaults(Part):
     token_refresh_days: Annotated[int, Field(ge=1, le=3_650)] = 7
     retain_blocks: Annotated[int, Field(ge=0), AfterValidator(_retained)] = 0
     retain_facts_days: Annotated[int, Field(ge=1, le=3_650)] = 7
+    verify: VerifySettings = VerifySettings()
 
 
 class ChainSettings(ChainDefaults):
     """One chain to follow. `chain_id` 0 means whatever the node says at the first start."""
 
     chain_id: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    http: HttpUrl = ""
+    http: HttpUrls = ()
     fallback_http: HttpUrls = ()
-    ws: WsUrl = ""
+    ws: WsUrls = ()
     watched: tuple[HexAddress, ...] = ()
     vaults: tuple[HexAddress, ...] = ()
     token_overrides: str = ""
     prices: PriceSettings = PriceSettings()
 
     @property
+    def primaries(self) -> tuple[str, ...]:
+        """The URLs of the nodes that share the load, each once."""
+        return tuple(dict.fromkeys(filter(None, self.http)))
+
+    @property
     def endpoints(self) -> tuple[str, ...]:
-        """The URLs of all nodes, the preferred first."""
-        return tuple(dict.fromkeys(filter(None, (self.http, *self.fallback_http))))
+        """The URLs of all nodes, primaries first."""
+        return tuple(dict.fromkeys((*self.primaries, *filter(None, self.fallback_http))))
 
 
 class Settings(BaseSettings):

@@ -1,8 +1,12 @@
-"""Telling systemd that the process is ready (sd_notify(3)); silent where nobody listens."""
+"""Telling systemd that the process is ready and gets on (sd_notify(3)); silent where nobody listens."""
 
 import asyncio
 import os
 import socket
+from collections.abc import Mapping
+from functools import partial
+
+from core.pulse import Feed, Pulse
 
 
 async def ready() -> None:
@@ -30,3 +34,23 @@ class Announcer:
         """Announce, then wait to be cancelled."""
         await ready()
         await asyncio.Event().wait()
+
+
+def watchdog_s(environ: Mapping[str, str] | None = None, pid: int | None = None) -> float | None:
+    """Return within how many seconds systemd wants a sign of life of this process; None if of none, or of another.
+
+    Source: sd_watchdog_enabled(3).
+    """
+    environ = os.environ if environ is None else environ
+    wanted, whose = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
+    if not wanted.isdigit() or int(wanted) == 0 or whose not in ("", str(os.getpid() if pid is None else pid)):
+        return None
+    return int(wanted) / 1_000_000
+
+
+def watchdog(pulse: Pulse) -> list[Feed]:
+    """Return what feeds systemd's watchdog, three times as often as it wants, if it watches this process."""
+    within_s = watchdog_s()
+    if within_s is None:
+        return []
+    return [Feed(pulse, partial(notify, "WATCHDOG=1"), every_s=within_s / 3, name="watchdog")]

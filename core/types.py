@@ -5,7 +5,7 @@ optional there, it is `None` here. Numbers are base units: wei, gas, seconds sin
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, Literal
 
@@ -126,7 +126,8 @@ class Tx:
 class Block:
     """A block with all its transactions and their receipts. `timestamp` is in seconds.
 
-    `tx_total` is how many transactions it has where `txs` are only some of them, else None.
+    `tx_total` is how many transactions it has where `txs` are only some of them, else None. `checks` are the bits of
+    `core.verify.checks.Check` that it has passed as a whole.
     """
 
     number: int
@@ -152,6 +153,7 @@ class Block:
     extra: str | None
     txs: tuple[Tx, ...]
     tx_total: int | None = None
+    checks: int = field(default=0, compare=False)  # of how it was looked at, not of what it is
 
     @property
     def tx_count(self) -> int:

@@ -76,7 +76,7 @@ class Job:
 
 async def run(settings: Settings, arguments: argparse.Namespace) -> int | None:
     """Fill the range; exit 1 if the node could not serve all of it."""
-    name, of = _chosen(settings, arguments.chain)
+    name, of = chosen(settings, arguments.chain)
     async with _job(settings, name, of, arguments.first, arguments.last) as job:
         clock = asyncio.get_running_loop().time
         missing, started = await job.missing() + job.begun, clock()
@@ -92,7 +92,8 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int | None:
     return 0 if report.complete else 1
 
 
-def _chosen(settings: Settings, asked: str) -> tuple[str, ChainSettings]:
+def chosen(settings: Settings, asked: str) -> tuple[str, ChainSettings]:
+    """Return the chain that --chain names. Raises BadConfig if it is not configured."""
     name = asked or settings.explorer_chain
     if name not in settings.chains:
         known = ", ".join(settings.chains) or "none: set CHAINWORKD_RPC_URL"

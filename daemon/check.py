@@ -102,7 +102,8 @@ async def _chain(name: str, chain: ChainSettings) -> AsyncIterator[Finding]:
     expected = chain.chain_id
     for number, url in enumerate(chain.endpoints):
         async with RpcClient(url, deadline_s=chain.deadline_s) as client:
-            found, finding = await _identity(what, client, expected, fallback=number > 0)
+            role = "http" if number < len(chain.primaries) else "fallback_http"
+            found, finding = await _identity(f"{what}.{role}", client, expected, needed=number == 0)
             yield finding
             if found is None:
                 continue
@@ -110,17 +111,17 @@ async def _chain(name: str, chain: ChainSettings) -> AsyncIterator[Finding]:
             which = f"{what}#{number + 1}" if number else what
             for aspect, probe in PROBES.items():
                 yield await _guarded(aspect, probe, which, client, found)
-    if chain.ws and expected:
-        yield await _socket(what, chain.ws, expected)
+    for url in filter(None, chain.ws):
+        if expected:
+            yield await _socket(what, url, expected)
 
 
-async def _identity(what: str, client: RpcClient, expected: int, *, fallback: bool) -> tuple[int | None, Finding]:
+async def _identity(what: str, client: RpcClient, expected: int, *, needed: bool) -> tuple[int | None, Finding]:
     """Return which chain an endpoint serves, None if it cannot say, and what to think of it."""
-    what = f"{what}.fallback_http" if fallback else f"{what}.http"
     try:
         found = await chain_id(client)
     except ChainworkdError as error:
-        return None, Finding("warn" if fallback else "fail", what, str(error))
+        return None, Finding("fail" if needed else "warn", what, str(error))
     right = expected in (0, found)
     wanted = "" if right else f", configured is {expected}"
     return found, Finding("ok" if right else "fail", what, f"{client.host} serves chain {found}{wanted}")

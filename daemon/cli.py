@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import faulthandler
 import gc
 import logging
 import signal
@@ -18,6 +19,7 @@ from accounts.roles import Role, Status
 from core import log as logs
 from core import settings as settings_of
 from core.errors import ChainworkdError
+from core.pulse import Pulse
 from core.service import exit_code, first_of, stopping_on_signals
 from core.settings import Settings
 from core.store.export import TABLES
@@ -65,10 +67,12 @@ def parser() -> argparse.ArgumentParser:
     _local_grammar(commands_)
     _database_grammar(commands_)
     _backfill_grammar(commands_)
+    _verify_grammar(commands_)
     _export_grammar(commands_)
     _token_grammar(commands_)
     _user_grammar(commands_)
     _alarm_grammar(commands_)
+    _simulate_grammar(commands_)
     child = commands_.add_parser("child")  # a parent starts it; not for people
     child.add_argument("role", choices=ROLES)
     return top
@@ -132,6 +136,19 @@ def _backfill_grammar(into: Any) -> None:
     made.add_argument("--from", dest="first", type=_number, required=True, metavar="BLOCK", help="first block")
     made.add_argument(
         "--to", dest="last", type=_number, metavar="BLOCK", help="last block; the newest finalized one, if not given"
+    )
+    made.add_argument("--json", action="store_true", help="report at the end as one line of JSON")
+
+
+def _verify_grammar(into: Any) -> None:
+    made = _add(
+        into, "verify", "hold stored blocks against the node again, row by row",
+        "chainworkd verify --chain mainnet --from 18000000 --to 18000999", "verify.run",
+    )  # fmt: skip
+    made.add_argument("--chain", default="", help="which chain; the default or the only one, if not given")
+    made.add_argument("--from", dest="first", type=_number, required=True, metavar="BLOCK", help="first block")
+    made.add_argument(
+        "--to", dest="last", type=_number, metavar="BLOCK", help="last block; the newest stored one, if not given"
     )
     made.add_argument("--json", action="store_true", help="report at the end as one line of JSON")
 
@@ -244,14 +261,36 @@ def _alarm_grammar(into: Any) -> None:
     made.add_argument("--because", required=True, help="what was looked at, for those who ask later")
 
 
+def _simulate_grammar(into: Any) -> None:
+    made = _add(
+        into, "simulate", "try the indexer on chains and faults that are made up, with the settings of a chain",
+        "CHAINWORKD_PROFILE=mainnet chainworkd simulate --seeds 200", "simulate.run",
+    )  # fmt: skip
+    made.add_argument("--seeds", type=_some, default=100, metavar="COUNT", help="how many; 100 if not given")
+    made.add_argument("--seed-start", type=_number, default=0, metavar="SEED", help="the first one; 0 if not given")
+    made.add_argument("--chain", default="", help="whose settings; the default or the only one, if not given")
+    made.add_argument("--jobs", type=_some, metavar="COUNT", help="processes; one for each core, if not given")
+    made.add_argument("--json", action="store_true", help="report at the end as one line of JSON")
+    made.add_argument("--trace", action="store_true", help="tell on standard error what happens, one seed at a time")
+
+
+def _some(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError("not a number above 0")
+    return value
+
+
 def _guarded(arguments: argparse.Namespace) -> int:
     """Run the command; turn its error into one line and an exit code."""
+    # Whoever ends a process that hangs, systemd or the parent, does so by SIGABRT: where it hung is then in the log.
+    faulthandler.enable()
     try:
         if arguments.command == "child":
-            settings, url, sockets = family.read_order()
+            settings, url, sockets, beats = family.read_order()
             _logging(settings, arguments.role)
             family.yield_to_others(arguments.role)
-            return _until_stopped(_child(arguments.role, settings, url, sockets))
+            return _until_stopped(_child(arguments.role, settings, url, sockets, beats))
         profile = arguments.profile or LOCAL.get(arguments.command)
         settings = settings_of.load(profile=profile, config=arguments.config)
         _logging(settings, getattr(arguments, "role", None) or arguments.command)
@@ -302,7 +341,9 @@ def _until_stopped(work: Awaitable[int | None]) -> int:
     return uvloop.run(body())
 
 
-async def _child(role: ProcessRole, settings: Settings, url: str, sockets: Sockets) -> None:
+async def _child(role: ProcessRole, settings: Settings, url: str, sockets: Sockets, beats: int) -> None:
     from daemon.run import run_services  # noqa: PLC0415 - as `command`
 
-    await run_services(role, settings, url, sockets, family.ParentWatch())
+    pulse = Pulse()
+    heart = family.heartbeat(pulse, beats, hang_s=settings.ops.hang_s)
+    await run_services(role, settings, url, sockets, pulse, family.ParentWatch(), heart)

@@ -15,8 +15,9 @@ from api.server import listen, url_of
 from core.errors import BadConfig, ServiceEnded
 from core.hex import to_hex
 from core.metrics import Metrics
+from core.price_settings import PriceSettings
 from core.service import Service, supervise
-from core.settings import BuilderSettings, PriceSettings, Settings
+from core.settings import BuilderSettings, Settings
 from core.store.pool import Pool, open_pool
 from daemon.processes import ROLES
 from daemon.run import House, run_all
@@ -49,7 +50,9 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int | None:
     folder = _folder(settings, arguments, "demo")
     async with Devnet(folder=folder / "chain", chain_id=_local(settings)) as town:
         vaults = (to_hex(town.contracts["vault"]),)
-        own = {"http": town.http_url, "ws": town.ws_url, "vaults": vaults, "prices": venue(town.contracts)}
+        own = {
+            "http": (town.http_url,), "ws": (town.ws_url,), "vaults": vaults, "prices": venue(town.contracts),
+        }  # fmt: skip
         chain = settings.chains[PROFILE].model_copy(update=own)
         prices = listen("127.0.0.1", 0, "demo feed")
         changes = {

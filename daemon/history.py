@@ -18,8 +18,10 @@ from core.store.prune import Pruner
 from core.store.space import Free, Room, note_paused
 from core.store.tokens import PgTokens
 from core.store.vaults import PgVaults
-from daemon.chains import Chain, addresses, bulk
+from core.store.verified import PgVerified
+from daemon.chains import Chain, addresses, bulk, second_look
 from indexer.backfill import Backfill, WantedRange
+from indexer.recheck import Recheck
 from indexer.retention import FactRetention, Retention
 from indexer.tokens import Override, Tokens
 from indexer.vaults import VaultScan
@@ -27,6 +29,7 @@ from indexer.vaults import VaultScan
 EXPIRE_EVERY: Final = timedelta(minutes=10)
 PRUNE_EVERY: Final = timedelta(minutes=1)
 PRUNE_FACTS_EVERY: Final = timedelta(minutes=10)
+FORGET_EVERY: Final = timedelta(hours=1)
 EXPIRE_AT_ONCE: Final = 500  # tokens read again per chore: a few Multicall3 requests a minute
 
 
@@ -50,9 +53,11 @@ def backfill_services(chain: Chain, *, disk: Disk) -> Sequence[Service]:
     vaults = addresses(of.vaults)
     refresh = partial(known.expire, timedelta(days=of.token_refresh_days), EXPIRE_AT_ONCE)
     facts = FactRetention(PgFacts(chain.pool, chain.id), name=name, days=of.retain_facts_days)
+    verified = PgVerified(chain.pool, chain.id)
     chores = [
         Chore(f"{name}: read old tokens again", EXPIRE_EVERY, refresh),
         Chore(f"{name}: prune facts", PRUNE_FACTS_EVERY, facts.prune),
+        Chore(f"{name}: forget what left quarantine", FORGET_EVERY, verified.forget_resolved),
     ]
     if of.retain_blocks:
         chores.append(Chore(f"{name}: prune", PRUNE_EVERY, _retention(chain).prune))
@@ -60,12 +65,27 @@ def backfill_services(chain: Chain, *, disk: Disk) -> Sequence[Service]:
         Backfill(
             chain.source, chain.store, wanted, name=name, chunk_blocks=of.chunk_blocks,
             retain_blocks=of.retain_blocks, gate=_gate(chain, disk), bulk=bulk(chain),
-            leases=PgLeases(chain.pool, chain.id),
+            leases=PgLeases(chain.pool, chain.id), beat=chain.beat,
         ),
         Tokens(RpcCaller(chain.client), known, name=name, overrides=overrides),
         VaultScan(RpcLogs(chain.client), PgVaults(chain.pool, chain.id), chain.id, vaults, name=name),
         Chores(chores, name=name),
+        *_verification(chain),
     ]  # fmt: skip
+
+
+def _verification(chain: Chain) -> Sequence[Service]:
+    """Return what finds out what blocks have to pass, and what looks at stored ones again."""
+    of = chain.settings.verify
+    if chain.calibrator is None:
+        return []
+    if not of.recheck_blocks_per_hour:
+        return [chain.calibrator]
+    recheck = Recheck(
+        second_look(chain), PgVerified(chain.pool, chain.id), chain.level, name=chain.name,
+        blocks_per_hour=of.recheck_blocks_per_hour, on_rechecked=chain.meter.rechecked,
+    )  # fmt: skip
+    return [chain.calibrator, recheck]
 
 
 def _retention(chain: Chain) -> Retention:

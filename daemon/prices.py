@@ -2,7 +2,8 @@
 
 from datetime import timedelta
 
-from core.settings import PriceSettings, Settings
+from core.price_settings import PriceSettings
+from core.settings import Settings
 from prices.routes import Venue
 
 

@@ -12,6 +12,7 @@ from api.server import HttpServer, allow_files, listen, url_of
 from core import systemd
 from core.errors import BadConfig
 from core.metrics import Metrics
+from core.pulse import Pulse
 from core.service import Service
 from core.settings import Settings
 from core.store.pool import open_pool
@@ -55,30 +56,40 @@ def require_chains(settings: Settings) -> None:
 
 @asynccontextmanager
 async def services_of(
-    role: Role, settings: Settings, url: str, sockets: Sockets, metrics: Metrics
+    role: Role, settings: Settings, url: str, sockets: Sockets, metrics: Metrics, *, pulse: Pulse
 ) -> AsyncIterator[Sequence[Service]]:
     """Build the services of one process on a pool that may do what the role may; `metrics` is what it exports.
 
+    `pulse` gets its parts: one for each chain. The API has none: that its event loop turns is all its progress.
     What only one of the processes needs is loaded there: the API's faces take 0.3 s, eth_abi and apscheduler 0.1 s.
     """
     if role == "api":
         from daemon.faces import api_services  # noqa: PLC0415 - see above
 
         async with api_services(settings, url, sockets, metrics) as services:
-            yield services
+            yield [*services, *systemd.watchdog(pulse)]
         return
     async with open_pool(url, role="chainworkd_indexer", size=settings.database.indexer_connections) as pool:
         require_chains(settings)
         build, prepare = await _builders(role, settings, url)
         chains = [
             ChainServices(
-                name, chain, pool, metrics, build, prepare=prepare, on_start=systemd.ready, sticky=role == "indexer"
+                name,
+                chain,
+                pool,
+                metrics,
+                build,
+                beat=pulse.part(f"{role}.{name}"),
+                prepare=prepare,
+                on_start=systemd.ready,
+                sticky=role == "indexer",
             )
             for name, chain in settings.chains.items()
         ]
         readiness = readiness_of(settings, pool)
         routes = [*probes(metrics, readiness), *status_page(pool, readiness)]
-        yield [HttpServer(application(routes, metrics, gate=ops_gate()), sockets.ops, name=f"ops.{role}"), *chains]
+        ops = HttpServer(application(routes, metrics, gate=ops_gate()), sockets.ops, name=f"ops.{role}")
+        yield [ops, *chains, *systemd.watchdog(pulse)]
 
 
 async def _builders(role: Role, settings: Settings, url: str) -> tuple[Build, Prepare | None]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from api.server import url_of
 from core.errors import BadConfig
 from core.metrics import Metrics
+from core.pulse import Pulse
 from core.service import Service, supervise
 from core.settings import Settings
 from core.store.migrate import migrate, require_migrated
@@ -65,7 +66,7 @@ async def run_all(settings: Settings, extra: Extra | None = None) -> None:
             house = House(settings, url, sockets)
             more = await extra(house) if extra is not None else ()
             metrics = Metrics()
-            async with services_of("indexer", settings, url, sockets["indexer"], metrics) as head:
+            async with services_of("indexer", settings, url, sockets["indexer"], metrics, pulse=Pulse()) as head:
                 children = [Child(role, settings, url, sockets[role]) for role in ("api", "backfill")]
                 await supervise([*head, *children, *more], metrics)
     finally:
@@ -86,13 +87,15 @@ async def run_role(role: Role, settings: Settings) -> None:
     sockets = bind(settings, role)
     announce(role, sockets)
     try:
-        await run_services(role, settings, url, sockets)
+        await run_services(role, settings, url, sockets, Pulse())
     finally:
         sockets.close()
 
 
-async def run_services(role: Role, settings: Settings, url: str, sockets: Sockets, *more: Service) -> None:
+async def run_services(
+    role: Role, settings: Settings, url: str, sockets: Sockets, pulse: Pulse, *more: Service
+) -> None:
     """Run the services of one role, and `more`, until one fails for good."""
     metrics = Metrics()
-    async with services_of(role, settings, url, sockets, metrics) as services:
+    async with services_of(role, settings, url, sockets, metrics, pulse=pulse) as services:
         await supervise([*services, *more], metrics)

@@ -10,7 +10,8 @@ from typing import Final, Protocol
 
 from core.chain import ChainSource
 from core.clock import Clock, SystemClock
-from core.errors import BadAnswer, SeamBroken, Transient
+from core.errors import BadAnswer, SeamBroken, Transient, Unverified
+from core.pulse import Beat
 from core.service import first_of
 from core.store.lease import TERM, Lease, Leases
 from core.store.port import ChainStore
@@ -19,7 +20,7 @@ from indexer.ancestor import common_ancestor
 from indexer.link import Linked, link
 from indexer.pipeline import Pipeline
 from indexer.plan import holes
-from indexer.retention import wanted_from
+from indexer.retention import MARGIN_BLOCKS, wanted_from
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ IDLE_S: Final = 5.0
 # is more than two Ethereum epochs.
 SETTLED_BLOCKS: Final = 128
 LEASE_CHUNKS: Final = 400  # of a hole at once: 20,000 blocks, the rest is for other processes
+ASIDE_S: Final = 60.0  # how long a block that no endpoint serves right is left alone
 REPLAN_S: Final = 60.0  # a long hole is left this often: the head may have left a newer one
 
 
@@ -52,7 +54,7 @@ class Backfill:
 
     Settled history goes through `bulk`, if there is one; what a reorg may reach, and seams with stored ranges below, by
     chunks that look at what they join. `horizon` says where the chain ends, None while that is not known; the cursor's
-    height if not given.
+    height if not given. `beat` is called whenever it gets on, or finds that it need not.
     """
 
     def __init__(
@@ -65,11 +67,13 @@ class Backfill:
         chunk_blocks: int = 50,
         settled_blocks: int = SETTLED_BLOCKS,
         retain_blocks: int = 0,
+        margin_blocks: int = MARGIN_BLOCKS,
         gate: Gate | None = None,
         bulk: Pipeline | None = None,
         leases: Leases | None = None,
         horizon: Callable[[], Awaitable[int | None]] | None = None,
         jumps: bool = True,
+        beat: Beat = lambda: None,
         clock: Clock | None = None,
     ) -> None:
         self.name = f"backfill.{name}"
@@ -79,21 +83,36 @@ class Backfill:
         self._chunk_blocks = chunk_blocks
         self._settled_blocks = settled_blocks
         self._retain_blocks = retain_blocks
+        self._margin_blocks = margin_blocks
         self._gate = gate
         self._bulk = bulk
         self._leases = leases
         self._horizon = horizon or self._cursor_height
         self._jumps = jumps
+        self._beat = beat
         self._clock = clock or SystemClock()
+        self._aside: dict[int, float] = {}  # block number -> until when
 
     async def run(self) -> None:
         """Fill for ever; holes come and go with jumps of the head."""
         while True:
+            self._beat()
             if not await self.step():
                 await self._clock.sleep(IDLE_S)
 
     async def step(self) -> bool:
-        """Fill a chunk of the newest hole, or much of it in bulk; False when nothing can be done now."""
+        """Fill a chunk of the newest hole, or much of it in bulk; False when nothing can be done now.
+
+        A block that no endpoint serves so that it passes its checks is set aside for a while: the rest goes on.
+        """
+        try:
+            return await self._step()
+        except Unverified as error:
+            self._aside[error.at.number] = self._clock.monotonic() + ASIDE_S
+            log.warning("set aside", extra={"chain": self.name, "block": error.at.number, "why": str(error)})
+            return True
+
+    async def _step(self) -> bool:
         if self._gate is not None and not await self._gate.open():
             return False
         head = await self._horizon()
@@ -102,7 +121,7 @@ class Backfill:
         covered = await self._store.coverage()
         settled = head - self._settled_blocks
         taken = [] if self._leases is None else await self._leases.taken()
-        for hole in holes(joined([*covered, *taken]), await self._spans(head)):
+        for hole in holes(joined([*covered, *taken, *self._set_aside()]), await self._spans(head, covered)):
             anchored = any(hole.last + 1 == span.first for span in covered)
             if not anchored and hole.last > settled:
                 continue
@@ -113,6 +132,12 @@ class Backfill:
                 continue
             return True
         return False
+
+    def _set_aside(self) -> list[BlockRange]:
+        """Return the blocks that are left alone now."""
+        now = self._clock.monotonic()
+        self._aside = {number: until for number, until in self._aside.items() if until > now}
+        return [BlockRange(number, number) for number in self._aside]
 
     async def _cursor_height(self) -> int | None:
         cursor = await self._store.cursor()
@@ -192,11 +217,12 @@ class Backfill:
         while last >= hole.first and self._clock.monotonic() < until:
             if self._gate is not None and not await self._gate.open():
                 return
+            self._beat()  # there is room for more: what came before was written
             chunk = bulk.next_chunk(BlockRange(hole.first, last))
             yield chunk
             last = chunk.first - 1
 
-    async def _spans(self, head: int) -> list[BlockRange]:
+    async def _spans(self, head: int, covered: Sequence[BlockRange]) -> list[BlockRange]:
         """Return what is wanted as ranges: the configured ones, and whatever a jump of the head left out.
 
         Nothing that retention takes away, or would.
@@ -206,6 +232,9 @@ class Backfill:
         if followed is not None:
             spans.append((followed, head))
         lowest = wanted_from(head, self._retain_blocks)
+        # What retention has yet to take is joined as well: only the block above a range can tell that it was orphaned.
+        joins = [span.last + 1 for span in covered if lowest - self._margin_blocks <= span.last + 1 < lowest]
+        lowest = min([lowest, *joins])
         spans = [(max(first, lowest), last) for first, last in spans]
         return [BlockRange(first, last) for first, last in spans if first <= last]
 

@@ -2,14 +2,13 @@
 
 import asyncio
 import logging
-from typing import Final
+from typing import Final, Protocol
 
 from core.errors import BadAnswer
 from core.store.bulk import Chunk, Unusual
 from core.store.port import EncodedStore
 from core.types import BlockRange, BlockRef
-from indexer.late import LateEncoder
-from indexer.pipeline import Answers
+from indexer.pipeline import Answers, Encoder, Offload
 
 log = logging.getLogger(__name__)
 
@@ -17,14 +16,31 @@ INLINE: Final = 2  # blocks that are encoded in the event loop: some ms, which a
 NULL: Final = 4  # bytes of null; only an empty list is shorter
 
 
+class LoadedEncoder(Encoder, Protocol):
+    """An encoder that has to be loaded first (indexer/late.py)."""
+
+    async def load(self) -> None:
+        """Load it."""
+        ...
+
+
 class EncodedHead:
     """Fetches and commits blocks as rows, once its encoder is loaded (a Service, for the loading)."""
 
-    def __init__(self, answers: Answers, encoder: LateEncoder, store: EncodedStore, *, name: str) -> None:
+    def __init__(
+        self,
+        answers: Answers,
+        encoder: LoadedEncoder,
+        store: EncodedStore,
+        *,
+        name: str,
+        offload: Offload = asyncio.to_thread,
+    ) -> None:
         self.name = f"encoder.{name}"
         self._answers = answers
         self._encoder = encoder
         self._store = store
+        self._offload = offload
         self._ready = False
 
     async def run(self) -> None:
@@ -44,7 +60,7 @@ class EncodedHead:
             if len(wanted) <= INLINE:
                 piece = self._encoder.encode(blocks, receipts)
             else:
-                piece = await asyncio.to_thread(self._encoder.encode, blocks, receipts)
+                piece = await self._offload(self._encoder.encode, blocks, receipts)
         except (Unusual, BadAnswer) as error:
             log.debug("unusual blocks", extra={"blocks": str(wanted), "why": str(error)[:500]})
             return None

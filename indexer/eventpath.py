@@ -5,6 +5,7 @@ contracts. A log must lie in one of these blocks, at the transaction that it nam
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Final
 
 import msgspec
@@ -15,9 +16,12 @@ from core.rpc import wire
 from core.store import copy
 from core.store.bulk import Piece, Unusual
 from core.types import Block
+from core.verify.checks import NONE, OF_HEADER, Level
 from indexer.compiled import answers, blocks, emit, events
 from indexer.compiled.scan import Bytes, Ints
+from indexer.decode.tables import LogTable, PerLog, TransferTable
 from indexer.logpath import Letters, LogPath, Logs
+from indexer.verify import check_headers
 
 # In the order of compiled/events.py and compiled/blocks.py; what has no name has no rows here.
 TABLES: Final = ("event_transaction", "", "", "token_transfer", "log")
@@ -33,7 +37,23 @@ _headers = msgspec.json.Decoder(_Header)
 
 
 class EventPath(LogPath):
-    """Encodes the headers of blocks and the events of some contracts."""
+    """Encodes the headers of blocks and the events of some contracts.
+
+    Of the checks of `level` those are made that a header passes by itself. Without receipts nothing shows that no event
+    is missing.
+    """
+
+    def __init__(
+        self,
+        chain_id: int,
+        transfer_table: TransferTable,
+        log_table: LogTable,
+        per_log: Sequence[PerLog] = (),
+        *,
+        level: Level | None = None,
+    ) -> None:
+        super().__init__(chain_id, transfer_table, log_table, per_log)
+        self._level = level or Level(NONE)
 
     def encode(self, raw_blocks: Sequence[bytes], raw_rest: Sequence[bytes]) -> Piece:
         """Return the rows of consecutive blocks from their headers and, in `raw_rest`, answers of eth_getLogs.
@@ -52,7 +72,9 @@ class EventPath(LogPath):
                 raise Unusual(f"blocks from {found[0].number}: {error}") from None
 
     def _rows(self, found: Sequence[_Header], logs: Logs) -> Piece:
-        headers = [wire.header_only(each) for each in found]
+        checks = self._level.checks & OF_HEADER
+        headers = [replace(wire.header_only(each), checks=int(checks)) for each in found]
+        check_headers(checks, headers, self._chain)
         tx_hashes, firsts = _tx_hashes(found)
         self._check(found, logs, tx_hashes, firsts)
         self._sort(logs)

@@ -159,6 +159,8 @@ class Follower:
         if common == (ancestor.number if ancestor else -1):
             # The node lags, or went back to the stored chain: nothing it has contradicts what is stored.
             return Step("wait", cursor, cursor)
+        # Again: an endpoint that changed its chain since then would have everything taken away.
+        await self._source.verify()
         await self._store.rewind(cursor, ancestor, reason=reason)
         depth = cursor.number - (ancestor.number if ancestor else covered[0].first - 1)
         log.warning("rewound", extra={"chain": self.name, "cursor": str(cursor), "ancestor": str(ancestor),

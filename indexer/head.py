@@ -1,13 +1,15 @@
 """The newest head: WebSocket announcements, with polling as fallback and as cross-check.
 
 A socket that is open but silent is not trusted: polling goes on, slower, and when it sees a newer head than the socket
-told of, the socket is closed and opened again (a stall that looks healthy is the field's most reported failure).
+told of, the socket is closed and the next one opened (a stall that looks healthy is the field's most reported failure).
+Polling that fails does not end a socket that speaks.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from itertools import cycle
 from typing import Final, Protocol
 
 from core.chain import ChainSource
@@ -38,8 +40,20 @@ class HeadMetrics(Protocol):
         ...
 
 
+class Agreement(Protocol):
+    """Several nodes, asked whether they have the same block."""
+
+    async def agreed(self, head: Head) -> Head:
+        """Return the block at this height that two nodes name, or after a bounded wait what there is of it."""
+        ...
+
+
 class HeadWatch:
-    """Watches one chain's head (a Service), and hands out the newest one (Heads)."""
+    """Watches one chain's head (a Service), and hands out the newest one (Heads).
+
+    `streams` are sockets, of which one is open at a time: the next when that one ends or is silent. With `agreement`, a
+    head is handed out once that has been asked.
+    """
 
     def __init__(
         self,
@@ -48,7 +62,8 @@ class HeadWatch:
         metrics: HeadMetrics,
         *,
         name: str,
-        stream: Stream | None = None,
+        streams: Sequence[Stream] = (),
+        agreement: Agreement | None = None,
         poll_s: float = 1.0,
         clock: Clock | None = None,
     ) -> None:
@@ -56,7 +71,8 @@ class HeadWatch:
         self._source = source
         self._store = store
         self._metrics = metrics
-        self._stream = stream
+        self._streams = streams
+        self._agreement = agreement
         self._poll_s = poll_s
         self._clock = clock or SystemClock()
         self._latest: Head | None = None
@@ -67,7 +83,14 @@ class HeadWatch:
         self._socket_height = -1
         self._behind_since: float | None = None  # when polling first saw a head that the open socket has not told of
         self._drop_socket = asyncio.Event()
+        self._heard: Head | None = None  # the newest that a socket told of, until the agreement is asked about it
+        self._news = asyncio.Event()
         self._changed = asyncio.Condition()
+
+    @property
+    def latest(self) -> Head | None:
+        """The newest head that was announced; None before the first."""
+        return self._latest
 
     async def newest(self) -> Head:
         """Return the newest announced head, waiting for the first."""
@@ -88,15 +111,39 @@ class HeadWatch:
         """Watch for ever."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._poll(), name=f"{self.name}.poll")
-            if self._stream is not None:
-                group.create_task(self._listen(self._stream), name=f"{self.name}.socket")
+            if self._streams:
+                group.create_task(self._listen(), name=f"{self.name}.socket")
+                group.create_task(self._weigh(), name=f"{self.name}.weigh")
 
     async def _poll(self) -> None:
         while True:
-            head = await self._source.head()
-            await self._announce(head, "poll")
-            self._judge_socket(head)
-            await self._clock.sleep(self._poll_s * 3 if self._socket_open and self._socket_spoke else self._poll_s)
+            try:
+                head = await self._source.head()
+            except Transient as error:
+                if not self._speaks:
+                    raise
+                log.warning("polling failed, the socket goes on", extra={"chain": self.name, "why": str(error)})
+            else:
+                self._judge_socket(head)
+                await self._announce(await self._agreed(head), "poll")
+            await self._clock.sleep(self._poll_s * 3 if self._speaks else self._poll_s)
+
+    @property
+    def _speaks(self) -> bool:
+        return self._socket_open and self._socket_spoke
+
+    async def _weigh(self) -> None:
+        """Announce what sockets tell of; while one head is asked about, only the newest of those after it is kept."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            if self._heard is not None:
+                await self._announce(await self._agreed(self._heard), "socket")
+
+    async def _agreed(self, head: Head) -> Head:
+        if self._agreement is None or head == self._latest:
+            return head
+        return await self._agreement.agreed(head)
 
     def _judge_socket(self, polled: Head) -> None:
         if not self._socket_open or polled.ref.number <= self._socket_height:
@@ -108,16 +155,18 @@ class HeadWatch:
         if now - self._behind_since > (SILENCE_S if self._socket_spoke else FIRST_WORD_S):
             self._drop_socket.set()
 
-    async def _listen(self, stream: Stream) -> None:
+    async def _listen(self) -> None:
         pause = RECONNECT_S[0]
-        while True:
+        for stream in cycle(self._streams):
             why = await self._listen_once(stream)
             if self._socket_spoke:
                 pause = RECONNECT_S[0]
+            # Another one need not wait for this one to recover; a pause is for those that never spoke.
+            wait = 0.0 if self._socket_spoke and len(self._streams) > 1 else pause
             self._metrics.socket_dropped(why)
-            log.warning("head socket closed", extra={"chain": self.name, "why": why, "pause_s": pause})
-            await self._clock.sleep(pause)
-            pause = min(pause * 2, RECONNECT_S[1])
+            log.warning("head socket closed", extra={"chain": self.name, "why": why, "pause_s": wait})
+            await self._clock.sleep(wait)
+            pause = pause if wait == 0.0 else min(pause * 2, RECONNECT_S[1])
 
     async def _listen_once(self, stream: Stream) -> str:
         """Pass on what one connection announces, until it ends; return why it ended."""
@@ -142,7 +191,8 @@ class HeadWatch:
                 async for head in heads:
                     self._socket_spoke, self._behind_since = True, None
                     self._socket_height = head.ref.number
-                    await self._announce(head, "socket")
+                    self._heard = head
+                    self._news.set()
         except Transient as error:
             return str(error)
         return "closed by the node"

@@ -1,14 +1,15 @@
 """The hot path of backfill: JSON-RPC answers to rows in the binary format of COPY, with no objects in between.
 
-The blocks of a request are read in five moves, of which all but the third are loops over bytes, compiled
+The blocks of a request are read in six moves, of which all but the fourth are loops over bytes, compiled
 (indexer/compiled); why it is so, and what each move costs, is in docs/performance.md and ADR 14:
 
 1. Scan: where in the text each field of each transaction, receipt and log begins and ends (answers.py).
 2. Check: every receipt and log is held against its transaction and its block, as core/rpc/wire.py does it (blocks.py).
-3. Sort: what each log is to us. The few whose meaning no row-writer knows are decoded in Python, by the careful
+3. Verify: roots, blooms and hashes are computed again and held against the header (verify.py, ADR 17).
+4. Sort: what each log is to us. The few whose meaning no row-writer knows are decoded in Python, by the careful
    path's own code (logpath.py).
-4. Write: each field from its hex text to its binary form, in the order of the table's columns (rows.py, emit.py).
-5. What was written of each table is handed over as it is.
+5. Write: each field from its hex text to its binary form, in the order of the table's columns (rows.py, emit.py).
+6. What was written of each table is handed over as it is.
 
 What is not exactly as expected raises Unusual: the careful path (wire.py, copy.py) decides about those blocks, with its
 better errors. So this path may be stricter than the careful one and never laxer; tests/pg/test_hotpath.py stores the
@@ -27,11 +28,13 @@ from core.store import copy
 from core.store.bulk import Piece, Unusual
 from core.store.derived import Row
 from core.types import Block
+from core.verify.checks import NONE, Check, Level
 from indexer.compiled import answers, blocks, emit
 from indexer.compiled.people import address_set
 from indexer.compiled.scan import Bytes, Flags, Ints
 from indexer.decode.tables import LogTable, PerLog, TransferTable
 from indexer.logpath import PADDING, Letters, LogPath, Logs, Output, Rare
+from indexer.verify import Verifier
 
 TABLES: Final = ("transaction", "tx_hash", "address_transaction", "token_transfer", "log")  # in the order of blocks.py
 
@@ -48,6 +51,7 @@ class Batch:
     """The blocks of one request: a row of spans for each transaction and each receipt, and where each block begins."""
 
     headers: Sequence[Block]
+    checks: Check  # what they have to pass
     buf: Bytes
     txs: Ints
     dones: Ints
@@ -60,9 +64,17 @@ class Batch:
         """How many transactions there are."""
         return int(self.firsts[-1])
 
+    @property
+    def of(self) -> blocks.Txs:
+        """Transactions and receipts for compiled code."""
+        return blocks.Txs(self.buf, self.txs, self.logs.buf, self.dones, self.first_logs)
+
 
 class HotPath(LogPath):
-    """Encodes blocks of one chain. `per_log` are tables of few rows; `watched` as in indexer/watch.py, None for all."""
+    """Encodes blocks of one chain that pass the checks of `level`, none without it.
+
+    `per_log` are tables of few rows; `watched` as in indexer/watch.py, None for all.
+    """
 
     def __init__(
         self,
@@ -71,8 +83,12 @@ class HotPath(LogPath):
         log_table: LogTable,
         per_log: Sequence[PerLog] = (),
         watched: Collection[bytes] | None = None,
+        *,
+        level: Level | None = None,
     ) -> None:
         super().__init__(chain_id, transfer_table, log_table, per_log)
+        self._level = level or Level(NONE)
+        self._verifier = Verifier(chain_id)
         self._watch = blocks.Watch(watched is None, *address_set(watched or ()))
         self._follows = [np.zeros(names.count + 1, np.int32) for names in (answers.TX, answers.DONE)]
 
@@ -101,7 +117,8 @@ class HotPath(LogPath):
         logs = self._logs(raw_receipts)
         receipts = len(logs.text) // answers.SHORTEST_RECEIPT
         batch = Batch(
-            headers=(), buf=np.frombuffer(text, np.uint8), logs=logs, firsts=np.zeros(count + 1, np.int32),
+            headers=(), checks=self._level.checks, buf=np.frombuffer(text, np.uint8), logs=logs,
+            firsts=np.zeros(count + 1, np.int32),
             txs=take("txs", (len(text) // answers.SHORTEST_TX, answers.TX.count, 2)),
             dones=take("dones", (receipts, answers.DONE.count, 2)), first_logs=take("first logs", receipts + 1),
         )  # fmt: skip
@@ -117,12 +134,14 @@ class HotPath(LogPath):
         blocks.check_logs(
             logs.buf, logs.spans, batch.first_logs, batch.buf, batch.txs, batch.firsts, letters.hashes, logs.places
         )
-        batch.headers = [_header(block, txs) for block, txs in zip(found, np.diff(batch.firsts).tolist(), strict=True)]
+        totals = np.diff(batch.firsts).tolist()
+        batch.headers = [_header(block, txs, batch.checks) for block, txs in zip(found, totals, strict=True)]
         return batch
 
     def _rows(self, batch: Batch) -> Piece:
-        """Sort and write."""
+        """Verify, sort and write."""
         logs = batch.logs
+        self._verifier.check(batch.checks, batch.headers, batch.of, logs.spans, batch.firsts)
         self._sort(logs)
         rare = self._rare(logs, batch.headers)
         out = self._room(batch, len(rare.known))
@@ -139,8 +158,7 @@ class HotPath(LogPath):
         )
 
     def _put(self, batch: Batch, rare: Rare, kept: Ints, out: Output) -> None:
-        of = blocks.Txs(batch.buf, batch.txs, batch.logs.buf, batch.dones, batch.first_logs)
-        logs = batch.logs.with_known(rare)
+        of, logs = batch.of, batch.logs.with_known(rare)
         numbers = np.array([header.number for header in batch.headers], np.int64)
         blocks.put_blocks(out.rows, self._chain, numbers, batch.firsts, of, logs, self._watch, self._crowd, kept)
 
@@ -162,6 +180,6 @@ class HotPath(LogPath):
         return {"block": rows, **{each.table: rare.of_table(each.table, stored) for each in self._per_log}}
 
 
-def _header(block: _Block, txs: int) -> Block:
+def _header(block: _Block, txs: int, checks: Check) -> Block:
     block.transactions = []  # type: ignore[assignment]
-    return replace(wire.header_only(block), tx_total=txs)
+    return replace(wire.header_only(block), tx_total=txs, checks=int(checks))

@@ -43,9 +43,9 @@ def wanted_from(head: int, retain_blocks: int) -> int:
     return max(0, head - retain_blocks + 1) if retain_blocks else 0
 
 
-def prune_below(head: int, finalized: int | None, retain_blocks: int) -> int:
+def prune_below(head: int, finalized: int | None, retain_blocks: int, *, margin_blocks: int = MARGIN_BLOCKS) -> int:
     """Return the height below which blocks may go: none that is wanted, near that, or not final as far as known."""
-    below = max(0, wanted_from(head, retain_blocks) - MARGIN_BLOCKS)
+    below = max(0, wanted_from(head, retain_blocks) - margin_blocks)
     return below if finalized is None else min(below, finalized)
 
 
@@ -60,6 +60,7 @@ class Retention:
         *,
         name: str,
         retain_blocks: int,
+        margin_blocks: int = MARGIN_BLOCKS,
         on_pruned: Callable[[int], None] = lambda _: None,
         clock: Clock | None = None,
     ) -> None:
@@ -68,6 +69,7 @@ class Retention:
         self._finalized = finalized
         self._name = name
         self._retain_blocks = retain_blocks
+        self._margin_blocks = margin_blocks
         self._on_pruned = on_pruned
         self._clock = clock or SystemClock()
 
@@ -76,7 +78,9 @@ class Retention:
         cursor = await self._store.cursor()
         if cursor is None:
             return 0
-        below = prune_below(cursor.number, await self._finalized(), self._retain_blocks)
+        below = prune_below(
+            cursor.number, await self._finalized(), self._retain_blocks, margin_blocks=self._margin_blocks
+        )
         ends = self._clock.monotonic() + BUDGET_S
         removed = 0
         while self._clock.monotonic() < ends:

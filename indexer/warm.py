@@ -1,6 +1,6 @@
 """Compiles the hot paths before they are needed: once for each version of the program, of numba and of the processor.
 
-It takes half a minute and 700 MB, so it is done by a process of its own, which ends: `python -m indexer.warm`.
+It takes a minute or two and 700 MB, so it is done by a process of its own, which ends: `python -m indexer.warm`.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ async def warm() -> None:
         return
     folder = native.folder()
     if native.can_keep(folder):
-        log.info("compiling the hot path, once, for half a minute", extra={"folder": str(folder)})
+        log.info("compiling the hot path, once, for a minute or two", extra={"folder": str(folder)})
         await _compile(folder)
         return
     log.warning("compiled code cannot be kept, so every start compiles", extra={"folder": str(folder)})
@@ -32,7 +32,10 @@ async def warm() -> None:
 
 
 async def _compile(folder: Path) -> None:
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "indexer.warm", str(folder))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "indexer.warm", str(folder),
+        start_new_session=True,  # a terminal's Ctrl-C reaches us only, and we end it without a word
+    )  # fmt: skip
     try:
         if code := await process.wait():
             raise BadConfig(f"compiling the hot path into {folder} ended with code {code}: see above")

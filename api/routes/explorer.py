@@ -94,7 +94,8 @@ class Explorer:
         """How far the index is behind the chain; always 200, the verdict is in `status`."""
         _, chain = await self._admit(request)
         lag = await chain.lag()
-        return _answer(schemas.Health.of(lag, stale=bool(self._readiness.stale(lag))))
+        known, quarantined = await chain.completeness()
+        return _answer(schemas.Health.of(lag, known, quarantined, stale=bool(self._readiness.stale(lag))))
 
     async def block(self, request: Request) -> Response:
         """One block and its transactions' hashes."""

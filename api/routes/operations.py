@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from api.access import Scope, route
 from api.readiness import Readiness
-from api.schemas import iso
+from api.times import iso
 from core.hex import to_hex
 from core.metrics import Metrics
 from core.store import reader
@@ -43,10 +43,11 @@ def probes(metrics: Metrics, readiness: Readiness) -> list[Route]:
         return PlainTextResponse("ok\n")
 
     async def readyz(_: Request) -> Response:
-        """200 while every chain is fit to be asked, else 503 and why."""
+        """200 while every chain is fit to be asked, else 503 and why; with how its nodes are, where they are asked."""
         report = await readiness.report()
         ready = not any(report.values())
-        return JSONResponse({"ready": ready, "faults": report}, status_code=200 if ready else 503)
+        nodes = {"endpoints": metrics.endpoints()} if metrics.endpoints() else {}
+        return JSONResponse({"ready": ready, "faults": report, **nodes}, status_code=200 if ready else 503)
 
     async def exposition(_: Request) -> Response:
         """Metrics in Prometheus' text format."""

@@ -4,6 +4,7 @@ Specification: JSON-RPC 2.0 (jsonrpc.org/specification). Results stay undecoded 
 knows what they should be. Asking again, and asking another endpoint, is the pool's (core/rpc/pool.py).
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar
@@ -35,6 +36,7 @@ class Sizes:
     ) -> None:
         self.batch = BatchSize(batch_calls)
         self.logs = LogSpan(log_blocks)
+        self.probing = asyncio.Lock()  # held while that is asked
         self.block_receipts = block_receipts  # whether it has eth_getBlockReceipts; None: it has not been asked
 
 
@@ -62,12 +64,13 @@ class Rpc(Protocol):
         """Return the results of `calls` in their order, all from one endpoint, with the refusals among them."""
         ...
 
-    async def answer(self, ask: "Callable[[Seat], Awaitable[T]]", *, oldest: int | None = None) -> T:
+    async def answer(self, ask: "Callable[[Seat], Awaitable[T]]", *, oldest: int | None = None, read: str = "") -> T:
         """Return what `ask` makes of one endpoint, which it may ask several times.
 
         A pool calls it with another endpoint if it raises BadAnswer, RpcUnavailable, or a refusal that is the
         endpoint's (`core.rpc.refusals.ELSEWHERE`). `oldest` is the lowest block it needs: endpoints known to have
-        pruned it are asked last.
+        pruned it are asked last. `read` names the kind of a read that may be asked of a second endpoint as well when
+        the first one is late.
         """
         ...
 
@@ -162,14 +165,14 @@ class RpcClient:
         """Return the undecoded result of one call. Raises RpcRefused or RpcUnavailable."""
         body = msgspec.json.encode({"jsonrpc": "2.0", "id": 0, "method": method, "params": params})
         try:
-            reply = _reply.decode(await self._post(body))
+            reply = _reply.decode(await self.post(body))
         except UNREADABLE as error:
             raise BadAnswer(f"{self.host}: {method}: not a JSON-RPC reply: {error}") from error
         return self._result(method, reply)
 
-    async def answer(self, ask: Callable[[Seat], Awaitable[T]], *, oldest: int | None = None) -> T:
+    async def answer(self, ask: Callable[[Seat], Awaitable[T]], *, oldest: int | None = None, read: str = "") -> T:
         """Return what `ask` makes of this endpoint."""
-        del oldest
+        del oldest, read
         return await ask(self)
 
     async def batch(self, calls: Sequence[Call]) -> list[msgspec.Raw]:
@@ -189,7 +192,7 @@ class RpcClient:
         body = msgspec.json.encode(
             [{"jsonrpc": "2.0", "id": i, "method": m, "params": p} for i, (m, p) in enumerate(calls)]
         )
-        data = await self._post(body)
+        data = await self.post(body)
         try:
             # A node that refuses the batch as a whole answers with one object instead of a list.
             replies = _replies.decode(data) if data[:64].lstrip()[:1] == b"[" else [_reply.decode(data)]
@@ -222,7 +225,11 @@ class RpcClient:
             raise BadAnswer(f"{self.host}: {method}: reply has neither result nor error")
         return reply.result
 
-    async def _post(self, body: bytes) -> bytes:
+    async def post(self, body: bytes) -> bytes:
+        """Send a request's body and return the answer's: all that touches the network (the simulator has its own).
+
+        Raises RpcUnavailable, RpcLimited, RpcTimedOut, BadAnswer, and RpcRefused for a page in the place of an answer.
+        """
         if self._session is None:
             raise RpcUnavailable(f"{self.host}: client is closed")
         try:

@@ -5,14 +5,15 @@ import hashlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from enum import StrEnum
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
 from core.clock import Clock
-from core.errors import BadAnswer, RpcLimited, RpcRefused, RpcTimedOut, RpcUnavailable, Transient
+from core.errors import BadAnswer, RpcLimited, RpcRefused, RpcTimedOut, RpcUnavailable, Transient, Unverified
 from core.rpc.client import Call, RpcClient, Seat, Sizes
-from core.rpc.limits import NARROW, Breaker, Latency, Learned, Rate, Window
+from core.rpc.limits import NARROW, TRUSTED, Breaker, Latency, Learned, Rate, Trust, Window
 from core.rpc.refusals import Kind, classify
 from core.rpc.wire import UNREADABLE
 
@@ -27,6 +28,14 @@ OF_STATE: Final = frozenset({"eth_call", "eth_getCode", "eth_getBalance", "eth_g
 TROUBLE: Final = frozenset({Kind.DENIED, Kind.OVERLOADED})  # refusals that say more of the endpoint than of the call
 
 T = TypeVar("T")
+
+
+class Aside(StrEnum):
+    """Why an endpoint is passed over at the head; the value is a metric's label."""
+
+    NO = ""
+    LAGGING = "lagging"  # its head is behind
+    FORKED = "forked"  # it has another block where most have the same
 
 
 class EndpointMeter(Protocol):
@@ -48,6 +57,14 @@ class EndpointMeter(Protocol):
         """Show whether the endpoint is left alone."""
         ...
 
+    def unverified(self, check: str, trust: float) -> None:
+        """Count a block that did not pass a check, and show how far the endpoint is still believed."""
+        ...
+
+    def aside(self, why: str) -> None:
+        """Show why the endpoint is passed over at the head; "": it is not."""
+        ...
+
 
 class Unmetered:
     """Shows nothing (EndpointMeter)."""
@@ -62,6 +79,12 @@ class Unmetered:
         """Show nothing."""
 
     def out(self, is_out: bool) -> None:
+        """Show nothing."""
+
+    def unverified(self, check: str, trust: float) -> None:
+        """Count nothing."""
+
+    def aside(self, why: str) -> None:
         """Show nothing."""
 
 
@@ -79,6 +102,7 @@ class Endpoint:
         self.sizes: Sizes = client.sizes
         self.verified = False
         self.expelled: str | None = None
+        self.aside = Aside.NO
         self.probing = asyncio.Lock()
         self.probes = 0
         self.under_way = 0  # those that wait for the rate included
@@ -87,6 +111,7 @@ class Endpoint:
         self._clock = clock
         self._meter = meter or Unmetered()
         self._window, self._rate, self._latency, self._breaker = Window(), Rate(), Latency(), Breaker()
+        self._trust = Trust()
         self._paused_until = 0.0
         self._answered_at = clock.monotonic()
         self._in_a_row = 0  # refusals for the number of requests, with hardly any under way
@@ -94,6 +119,7 @@ class Endpoint:
         self._pruned_below = {True: 0, False: 0}  # whether it is about state -> lowest block that may be there
         self._meter.window(self._window.width)
         self._meter.out(False)
+        self._meter.aside(self.aside)
 
     @property
     def host(self) -> str:
@@ -149,9 +175,9 @@ class Endpoint:
             log.info("batches are smaller now", extra={"node": self.host, "calls": self.sizes.batch.most})
         return await self.batch_each(calls)
 
-    async def answer(self, ask: Callable[[Seat], Awaitable[T]], *, oldest: int | None = None) -> T:
+    async def answer(self, ask: Callable[[Seat], Awaitable[T]], *, oldest: int | None = None, read: str = "") -> T:
         """Return what `ask` makes of this endpoint."""
-        del oldest
+        del oldest, read
         return await ask(self)
 
     async def _batch(self, calls: Sequence[Call]) -> list[msgspec.Raw | RpcRefused]:
@@ -180,9 +206,9 @@ class Endpoint:
         return self._window.width
 
     @property
-    def room(self) -> int:
-        """Requests that would be sent at once if they came now."""
-        return max(self._window.width - self.under_way - len(self.queued), 0)
+    def load(self) -> float:
+        """Requests under way and waiting, as a share of those that may be under way."""
+        return (self.under_way + len(self.queued)) / self._window.width
 
     async def _enter(self, calls: int) -> float:
         """Wait until `calls` calls may be sent in one request; return when that was. `_leave` must follow."""
@@ -259,6 +285,41 @@ class Endpoint:
             self._meter.out(True)
             log.warning("endpoint is out", extra={"node": self.host, "why": str(error)})
 
+    @property
+    def trusted(self) -> bool:
+        """Whether to believe it before others that have not served blocks that fail their checks."""
+        return self._trust.score(self._clock.monotonic()) >= TRUSTED
+
+    def blamed(self, error: Unverified) -> None:
+        """Note a block of it that did not pass."""
+        now = self._clock.monotonic()
+        self._trust.failed(now)
+        error.endpoint = self.name
+        self._meter.unverified(error.check, self._trust.score(now))
+        log.warning(
+            "block does not pass its checks",
+            extra={"node": self.host, "trust": round(self._trust.score(now), 2), "why": str(error)},
+        )
+
+    def overtaken(self, sent_at: float) -> None:
+        """Note that another endpoint answered a read that this one, asked at `sent_at`, had not.
+
+        Now and then that is chance; in a row it is an outage, which no time-out would tell of: the read was cancelled.
+        """
+        self._meter.failed("overtaken")
+        self.failed(RpcTimedOut(f"{self.host}: another endpoint answers sooner, again and again"), sent_at)
+
+    def put_aside(self, why: Aside) -> None:
+        """Note whether it lags or is on a fork: it is then asked last at the head."""
+        if why is self.aside:
+            return
+        self.aside = why
+        self._meter.aside(why)
+        if why:
+            log.warning("endpoint stands aside", extra={"node": self.host, "why": why})
+        else:
+            log.info("endpoint keeps up again", extra={"node": self.host})
+
     def recognised(self) -> None:
         """Note that it serves the right chain."""
         if self.out:
@@ -280,7 +341,7 @@ class Endpoint:
         if kind is Kind.UNSUPPORTED:
             self._unsupported.add(method)
         elif kind in (Kind.PRUNED, Kind.STATE) and oldest is not None:
-            state = kind is Kind.STATE
+            state = method in OF_STATE  # by what was asked: some call old blocks "archive requests", too
             self._pruned_below[state] = max(self._pruned_below[state], oldest + 1)
 
     @property

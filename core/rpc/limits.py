@@ -24,6 +24,9 @@ SPAN_S: Final = 1.0  # providers count by the second: what is refused within one
 NARROW: Final = 4  # requests at once: whoever refuses even these means their rate, not their number
 LEAST_RATE: Final = 0.5  # calls a second
 
+TRUST_BACK_S: Final = 3_600.0  # half of the trust that an endpoint lost is back after so long
+TRUSTED: Final = 0.5  # a second failure within the half hour: one alone may be an accident at the head
+
 BREAK_AFTER: Final = 3  # failures in a row
 BREAK_S: Final = (0.5, 15.0)
 
@@ -54,6 +57,22 @@ class Learned:
     def nothing(self) -> bool:
         """Whether there is nothing to remember."""
         return all(getattr(self, field.name) is None for field in fields(self))
+
+
+class Trust:
+    """How far an endpoint's blocks are believed, from 1 down to 0: halved by each that does not pass its checks."""
+
+    def __init__(self) -> None:
+        self._lost = 0.0
+        self._lost_at = 0.0
+
+    def score(self, now: float) -> float:
+        """Return it as of `now`: what was lost comes back by and by."""
+        return 1.0 - self._lost * 0.5 ** ((now - self._lost_at) / TRUST_BACK_S) if self._lost else 1.0
+
+    def failed(self, now: float) -> None:
+        """Note a block that did not pass."""
+        self._lost, self._lost_at = 1.0 - self.score(now) / 2, now
 
 
 class Window:

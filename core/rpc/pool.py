@@ -1,10 +1,12 @@
 """Several endpoints of one chain as if they were one: failover, identity, and the retry around one request.
 
-The first endpoint is asked as long as it answers; the others in their order when it cannot. What one call or one batch
-asks is answered by one endpoint whole. See docs/adr/0010-endpoints.md.
+Primary endpoints are asked as long as they answer; fallbacks in their order when none of them can. What one call or one
+batch asks is answered by one endpoint whole. See docs/adr/0010-endpoints.md and 0018-endpoints-at-the-head.md.
 """
 
+import asyncio
 import logging
+import math
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,11 +19,12 @@ import msgspec
 import tenacity
 
 from core.clock import Clock, SystemClock
-from core.errors import BadAnswer, RpcLimited, RpcRefused, RpcUnavailable, Transient, WrongChain
+from core.errors import BadAnswer, RpcLimited, RpcRefused, RpcUnavailable, Transient, Unverified, WrongChain
 from core.hex import from_quantity
 from core.rpc import wire
 from core.rpc.client import Call, RpcClient, Seat
 from core.rpc.endpoint import Endpoint, EndpointMeter
+from core.rpc.hedge import Hedges
 from core.rpc.limits import Learned
 from core.rpc.refusals import ELSEWHERE, classify
 
@@ -31,16 +34,27 @@ ATTEMPTS: Final = 4
 PATIENCE_S: Final = 60.0  # how long a request is asked again that was refused only for the number of requests
 
 T = TypeVar("T")
+Ask = Callable[[Seat], Awaitable[T]]
 About = Sequence[Call] | int | None  # what is asked, or its oldest block: read only where some endpoint lacks some
+
+
+class _Elsewhere(Exception):
+    """One endpoint cannot answer, the next one may; `why` is its error, None if it serves another chain."""
+
+    def __init__(self, why: Transient | None) -> None:
+        super().__init__(str(why))
+        self.why = why
 
 
 class RpcPool:
     """Endpoints of one chain, the preferred first (Rpc). Use as an async context manager; it owns the clients.
 
-    `chain_id` 0 means whatever the first endpoint that answers says. `sticky`: stay with the endpoint that answers
-    until it fails, so that a reader at the head does not see two nodes' views in turn; otherwise go back to the first
-    one as soon as it is well. `attempts` bounds how often a request is asked of all endpoints before RpcUnavailable,
-    `patience_s` for how long it is while they refuse it for the number of requests.
+    The first `primaries` of them share the load, those after them are fallbacks. `chain_id` 0 means whatever the first
+    endpoint that answers says. `sticky`: stay with the endpoint that answers until it fails, so that a reader at the
+    head does not see two nodes' views in turn; otherwise go back to a primary as soon as one is well, the least busy
+    first. `hedges`: ask a second endpoint when a read is late that allows it (`answer`). `attempts` bounds how often a
+    request is asked of all endpoints before RpcUnavailable, `patience_s` for how long it is while they refuse it for
+    the number of requests.
     """
 
     def __init__(
@@ -49,7 +63,9 @@ class RpcPool:
         *,
         chain_id: int = 0,
         genesis_hash: bytes | None = None,
+        primaries: int = 1,
         sticky: bool = False,
+        hedges: Hedges | None = None,
         attempts: int = ATTEMPTS,
         patience_s: float = PATIENCE_S,
         meter: Callable[[str], EndpointMeter] | None = None,
@@ -65,7 +81,9 @@ class RpcPool:
         )
         self._chain_id = chain_id
         self._genesis_hash = genesis_hash
+        self._primaries = self.endpoints[:primaries]
         self._sticky = sticky
+        self._hedges = hedges
         self._current = self.endpoints[0]
         self._attempts = attempts
         self._patience_s = patience_s
@@ -84,7 +102,7 @@ class RpcPool:
     @property
     def host(self) -> str:
         """Scheme, host and port of the endpoint that would be asked now."""
-        return self._preferred().host
+        return self.preferred.host
 
     @property
     def width(self) -> int:
@@ -93,12 +111,7 @@ class RpcPool:
         It grows only while it is full: who wants all there is keeps `width` requests under way, or more. Those beyond
         wait here, in their order.
         """
-        return self._preferred().width
-
-    @property
-    def room(self) -> int:
-        """How many more requests would be sent at once."""
-        return self._preferred().room
+        return self.preferred.width
 
     def expect(self, chain_id: int, genesis_hash: bytes | None) -> None:
         """Hold every endpoint against this chain from here on, those that were asked already included."""
@@ -154,13 +167,35 @@ class RpcPool:
                 raise
             return kept[0]
 
-    async def answer(self, ask: Callable[[Seat], Awaitable[T]], *, oldest: int | None = None) -> T:
-        """Return what `ask` makes of one endpoint; it is called with the next one if that one cannot answer."""
-        return await self._answer(ask, None, oldest)
+    async def answer(self, ask: Callable[[Seat], Awaitable[T]], *, oldest: int | None = None, read: str = "") -> T:
+        """Return what `ask` makes of one endpoint; it is called with the next one if that one cannot answer.
 
-    async def _answer(self, ask: Callable[[Seat], Awaitable[T]], method: str | None, about: About) -> T:
+        With `read`, the kind of this read, also if that one is late and the pool hedges: the first answer counts.
+        """
+        return await self._answer(ask, None, oldest, read)
+
+    async def each(self, ask: Callable[[Seat], Awaitable[T]]) -> list[T]:
+        """Return what `ask` makes of every endpoint that can answer now, so that they can be held against each other.
+
+        Raises what the last one said if none can.
+        """
+        found: list[T] = []
+        failed: Transient | None = None
+        for endpoint in self.endpoints:
+            if endpoint.expelled is not None or not endpoint.well:
+                continue
+            try:
+                if endpoint.verified or await self._recognise(endpoint):
+                    found.append(await ask(endpoint))
+            except Transient as error:
+                failed = error
+        if not found and failed is not None:
+            raise failed
+        return found
+
+    async def _answer(self, ask: Ask[T], method: str | None, about: About, read: str = "") -> T:
         try:
-            return await self._round(ask, method, about)
+            return await self._round(ask, method, about, read)
         except RpcUnavailable as error:
             first: RpcUnavailable | None = error
         # Only from here on tenacity: it costs more than all the rest of a request that is answered.
@@ -173,35 +208,91 @@ class RpcPool:
                 if first is not None:
                     failed, first = first, None
                     raise failed
-                return await self._round(ask, method, about)
+                return await self._round(ask, method, about, read)
         raise AssertionError("unreachable: AsyncRetrying re-raises")
 
-    async def _round(self, ask: Callable[[Seat], Awaitable[T]], method: str | None, about: About) -> T:
+    async def _round(self, ask: Ask[T], method: str | None, about: About, read: str) -> T:
         """Ask the endpoints in turn until one answers. Raises what the last of them said."""
         failed: Transient | None = None
-        for endpoint in self._order(method, about):
+        left = list(self._order(method, about))
+        while left:
+            endpoint = left.pop(0)
             try:
-                if not endpoint.verified and not await self._recognise(endpoint):
-                    continue
-                found = await ask(endpoint)
-            except RpcLimited as error:
-                if endpoint.well:
-                    raise
-                failed = error
-            except RpcRefused as error:
-                kind = classify(error).kind
-                if kind not in ELSEWHERE:
-                    raise
-                endpoint.lacks(kind, error.method, _oldest(about))
-                failed = error
-            except (RpcUnavailable, BadAnswer) as error:
-                failed = error
-            except WrongChain as error:
-                endpoint.expel(str(error))
+                if read and left and self._hedges is not None:
+                    return await self._hedged(self._hedges, endpoint, left, ask, oldest=_oldest(about), read=read)
+                found = await self._ask(endpoint, ask, about)
+            except _Elsewhere as elsewhere:
+                failed = elsewhere.why or failed
             else:
                 self._stay_with(endpoint)
                 return found
         raise failed or self._nobody()
+
+    async def word(self, endpoint: Endpoint, ask: Ask[T]) -> T | None:
+        """Return what `ask` makes of this endpoint and no other, None if it cannot answer now."""
+        try:
+            return await self._ask(endpoint, ask, None)
+        except (_Elsewhere, Transient):
+            return None
+
+    async def _ask(self, endpoint: Endpoint, ask: Ask[T], about: About) -> T:
+        """Return what `ask` makes of this endpoint. Raises _Elsewhere if another one may do better."""
+        try:
+            if not endpoint.verified and not await self._recognise(endpoint):
+                raise _Elsewhere(None)
+            return await ask(endpoint)
+        except RpcLimited as error:
+            if endpoint.well:
+                raise
+            raise _Elsewhere(error) from None
+        except RpcRefused as error:
+            kind = classify(error).kind
+            if kind not in ELSEWHERE:
+                raise
+            endpoint.lacks(kind, error.method, _oldest(about))
+            raise _Elsewhere(error) from None
+        except Unverified as error:
+            endpoint.blamed(error)
+            raise _Elsewhere(error) from None
+        except (RpcUnavailable, BadAnswer) as error:
+            raise _Elsewhere(error) from None
+        except WrongChain as error:
+            endpoint.expel(str(error))
+            raise _Elsewhere(None) from None
+
+    async def _hedged(
+        self, hedges: Hedges, first: Endpoint, others: list[Endpoint], ask: Ask[T], *, oldest: int | None, read: str
+    ) -> T:
+        """Ask `first`, and if it is late the first of `others`, which is then taken from them; the first answer counts.
+
+        The other one is cancelled. Raises what `first` raised if neither answers.
+        """
+        started = self._clock.monotonic()
+        leading = asyncio.create_task(self._ask(first, ask, oldest), name=f"{read} at {first.name}")
+        late = asyncio.create_task(self._clock.sleep(hedges.late_after_s(first.name, read)), name=f"{read} is late")
+        tasks: list[asyncio.Task[Any]] = [leading, late]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if leading.done() or others[0].aside or not hedges.spend():
+                found = await leading
+                hedges.took(first.name, read, self._clock.monotonic() - started)
+                self._stay_with(first)
+                return found
+            second = others.pop(0)
+            trailing = asyncio.create_task(self._ask(second, ask, oldest), name=f"{read} at {second.name}")
+            tasks.append(trailing)
+            winner = await _first_good(leading, trailing)
+            hedges.took(first.name, read, self._clock.monotonic() - started)
+            hedges.ended("failed" if winner is None else "won" if winner is trailing else "lost")
+            if winner is trailing and not leading.done():
+                first.overtaken(started)
+            if winner is not None:
+                self._stay_with(second if winner is trailing else first)
+            return (winner or leading).result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _nobody(self) -> WrongChain | RpcUnavailable:
         """Return what to raise when all that could be asked serve another chain."""
@@ -213,19 +304,33 @@ class RpcPool:
     # -- whom to ask ---------------------------------------------------------------------------------------------------
 
     def _order(self, method: str | None, about: About) -> Sequence[Endpoint]:
-        """Return whom to ask, in which order: never an expelled one, one that is out only if all are."""
+        """Return whom to ask, in which order.
+
+        Never an expelled one, one that is out only if all are; one that lags or is on a fork after those that do not.
+        """
         if len(self.endpoints) == 1:
             return () if self.endpoints[0].expelled else self.endpoints
-        usable = [each for each in self.endpoints if each.expelled is None]
-        if self._sticky and self._current in usable:
-            usable.sort(key=lambda each: each is not self._current)
-        well = [each for each in usable if each.well] or sorted(usable, key=lambda each: each.wait_s)[:1]
+        well = self.well()
         if not any(each.lacking for each in well):
             return well
         oldest = _oldest(about)
         return sorted(well, key=lambda each: not each.suits(method, oldest))
 
-    def _preferred(self) -> Endpoint:
+    def well(self) -> list[Endpoint]:
+        """Return the endpoints that may be asked now, the preferred first; one at least, if one serves the chain."""
+        usable = [each for each in self.endpoints if each.expelled is None]
+        well = [each for each in usable if each.well] or sorted(usable, key=lambda each: each.wait_s)[:1]
+        if self._sticky:
+            well.sort(key=lambda each: (bool(each.aside), each is not self._current))
+        elif len(self._primaries) > 1:
+            well.sort(key=lambda each: each.load if each in self._primaries else math.inf)
+        if not all(each.trusted for each in well):
+            well.sort(key=lambda each: not each.trusted)
+        return well
+
+    @property
+    def preferred(self) -> Endpoint:
+        """The endpoint that would be asked now."""
         return next(iter(self._order(None, None)), self.endpoints[0])
 
     def _stay_with(self, endpoint: Endpoint) -> None:
@@ -305,6 +410,17 @@ class _Patience:
     @staticmethod
     def _limited(state: tenacity.RetryCallState) -> bool:
         return state.outcome is not None and isinstance(state.outcome.exception(), RpcLimited)
+
+
+async def _first_good(*tasks: "asyncio.Task[T]") -> "asyncio.Task[T] | None":
+    """Wait for the first task that ends without an error and return it; None if all fail."""
+    pending = set(tasks)
+    while pending:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task in done and task.exception() is None:
+                return task
+    return None
 
 
 def _oldest(about: About) -> int | None:

@@ -54,7 +54,7 @@ _NUMBER: Final = r"([\d][\d,._]*k?)\b"
 _REVERTED: Final = re.compile(r"^\s*(vm exception|execution (reverted|error)|out of gas|revert)", re.I)
 _RESULTS: Final = re.compile(
     r"(query|logs?) (returned|matched).{0,40}(more than|exceed)|exceeds max results|too many (results|logs)"
-    r"|response (size|is too|too|limit)|backend response too large|query (timeout|timed out|duration)"
+    r"|response (size|is too|too|limit)|backend response too large|query (timeout|timed out|duration)|request timeout"
     r"|log response size|max results",
     re.I,
 )
@@ -69,6 +69,7 @@ _RANGE_MOST: Final = tuple(
         r"maximum is set to N",
         r"max(?:imum)?\.? (?:allowed )?(?:block )?range(?: of| is)?[ :=]*N",
         r"max(?:imum)?(?: allowed)? number of requested blocks is N",
+        r"limited to 0 - N blocks",
         r"limited to (?:a )?(?:max(?:imum)? of )?N(?: blocks?)?(?: range)?",
         r"up to an? N block range",
         r"allowed for your plan \(\d+ > N\)",
@@ -78,6 +79,9 @@ _RANGE_MOST: Final = tuple(
         r"max is N blocks",
         r"smaller than size N",
         r"\(maximum N\)",
+        r"maximum allowed is N blocks",
+        r"too large, range: \d+, max: N",
+        r"ranges over N blocks",
         r"blocks distance: N",
         r"range \d+ exceeds limit of N",
         r"narrow your filter: N",
@@ -86,7 +90,7 @@ _RANGE_MOST: Final = tuple(
 _RANGE: Final = re.compile(
     r"range.{0,30}(too (wide|large|big|high|long)|exceed|bigger|larger|greater|limit)|exceeds?.{0,30}range"
     r"|too many blocks|requested blocks|blocks distance|narrow your filter|limited to .{0,20}(range|blocks?)\b"
-    r"|blocks? range|query must be smaller than|at most .{0,20}blocks",
+    r"|blocks? range|ranges over \d+ blocks|query must be smaller than|at most .{0,20}blocks",
     re.I,
 )
 _BEYOND: Final = re.compile(r"beyond (the )?(current )?head", re.I)
@@ -102,24 +106,27 @@ _BY_TEXT: Final = tuple(
                       r"|data before txnum|block (is |has )?(been )?(expired|pruned)"),
         (Kind.STATE, r"missing trie node|historical state|state pruning|state .{0,40}(not available|unavailable|pruned)"
                      r"|archive (node|data|request)"),
-        (Kind.BEHIND, r"beyond (the )?(current )?head|out of range|header not found"
+        (Kind.BEHIND, r"beyond (the )?(current )?head|out of range|header (for hash )?not found|unknown block"
+                      r"|not available yet|blocks? specified in filter .{0,60}cannot be found"
                       r"|(?<!finalized )(?<!safe )block not found|unfinalized data"
-                      r"|invalid block height|after last accepted block|unknown block number"),
+                      r"|invalid block height|after last accepted block"),
         (Kind.UNSUPPORTED, r"method .{0,60}(whitelist|not (allowed|enabled|supported|available|found)|does not exist)"
-                           r"|(unsupported|unknown) method|not whitelisted"),
-        (Kind.LIMITED, r"rate.?limit|too many (requests|connections)|request rate"
+                           r"|(unsupported|unknown) method|not whitelisted|method disabled"),
+        (Kind.LIMITED, r"rate.?limit|too many (requests|connections)|request (rate|limit)"
                        r"|(throughput|compute units?).{0,40}(exceed|limit)"
                        r"|credits limited|over .{0,20} limit|throttl|rabbit hole|request count exceeded|limit exceeded"
                        r"|quota|exceeded .{0,60}(capacity|per second)|slow down"),
         (Kind.DENIED, r"unauthori[sz]ed|forbidden|(invalid|missing|bad) (api.?key|project|token|credential)"
-                      r"|must be authenticated|access denied"),
-        (Kind.OVERLOADED, r"no backend|backend .{0,30}(unavailable|unhealthy)|error forwarding request"
+                      r"|must be authenticated|access denied|payment required"),
+        (Kind.OVERLOADED, r"no (backend|nodes available)|suitable provider|temporary internal error"
+                          r"|backend .{0,30}(unavailable|unhealthy)|error forwarding request"
                           r"|deadline exceeded|service unavailable|node timeout|upstream|server is (too )?busy"
-                          r"|request timed out"),
+                          r"|request (timed out|timeout)"),
     )
 )  # fmt: skip
 # Codes alone: only where no text has decided. HTTP statuses are negative, as RpcRefused has them.
 INTERNAL: Final = -32603  # JSON-RPC 2.0 "internal error"
+NO_SUCH_TAG: Final = -39001  # execution-apis, block tags: `finalized` and `safe` name no block yet
 _BY_CODE: Final = {
     4444: Kind.PRUNED,  # EIP-4444; geth, reth, Nethermind
     429: Kind.LIMITED, -429: Kind.LIMITED,  # Alchemy repeats the HTTP status in the error object
@@ -134,6 +141,10 @@ _BY_CODE: Final = {
     -32002: Kind.OVERLOADED,  # EIP-1474 "resource unavailable"
     INTERNAL: Kind.OVERLOADED,
     -32016: Kind.DENIED,  # Goldsky
+    -32014: Kind.BEHIND,  # Goldsky: missing data, which a block may be that is new, or pruned
+    -32007: Kind.LIMITED,  # QuickNode: requests a second
+    -32090: Kind.LIMITED,  # Ankr
+    402: Kind.DENIED,  # Infura repeats the HTTP status: the day's credits are spent
     -413: Kind.BATCH,  # HTTP: content too large; what we send large is batches
 }  # fmt: skip
 
@@ -141,7 +152,7 @@ _BY_CODE: Final = {
 def classify(refused: RpcRefused) -> Refusal:
     """Say what a refusal means. What nobody knows is OTHER."""
     text = refused.message
-    if refused.code == 3 or _REVERTED.search(text):  # 3: geth's code of a revert
+    if refused.code in (3, NO_SUCH_TAG) or _REVERTED.search(text):  # 3: geth's code of a revert
         return Refusal(Kind.OTHER)
     # A batch that is refused as a whole is refused in the name of its first call, whatever its text is about.
     about_logs = refused.method == "eth_getLogs" or "eth_getlogs" in text.lower()
@@ -163,16 +174,21 @@ def _kind(refused: RpcRefused, about_logs: bool) -> Kind:
     if refused.unsupported:
         return Kind.UNSUPPORTED
     if _RESULTS.search(refused.message):
-        return Kind.RESULTS if about_logs else Kind.BATCH
-    return _by_code(refused)
+        return _sized(Kind.RESULTS, about_logs)
+    return _by_code(refused, about_logs)
 
 
-def _by_code(refused: RpcRefused) -> Kind:
+def _sized(kind: Kind, about_logs: bool) -> Kind:
+    """An answer that is too large has too many logs in it, or too many calls."""
+    return Kind.BATCH if kind is Kind.RESULTS and not about_logs else kind
+
+
+def _by_code(refused: RpcRefused, about_logs: bool) -> Kind:
     if refused.code == INTERNAL and refused.method == "eth_call":
         return Kind.OTHER  # anvil and others answer so where the contract fails in another way than by a revert
     # An HTTP status is a page in the place of a node: a wrong path, or a spent key.
     unknown = Kind.DENIED if refused.code in range(-599, -399) else Kind.OTHER
-    return _BY_CODE.get(refused.code, unknown)
+    return _sized(_BY_CODE.get(refused.code, unknown), about_logs)
 
 
 def _logs(text: str) -> Refusal | None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from core.errors import BadAnswer
+from core.errors import BadAnswer, Unverified
 from core.hex import from_hex, from_quantity
 from core.types import U64_MAX, U256_MAX, Block, BlockRef, Head, Log, Receipt, Tx
 
@@ -262,13 +262,14 @@ def header_only(wire: WireBlock) -> Block:
 
 def _transactions(wire: WireBlock, at: BlockRef, receipts: Sequence[WireReceipt | None]) -> tuple[Tx, ...]:
     if len(receipts) != len(wire.transactions):
-        raise BadAnswer(f"block {at}: {len(wire.transactions)} transactions but {len(receipts)} receipts")
+        raise Unverified(at, "counts", "number of receipts", str(len(wire.transactions)), str(len(receipts)))
     txs = []
     next_log = 0
     for index, (tx, receipt) in enumerate(zip(wire.transactions, receipts, strict=True)):
         if receipt is None:
             raise BadAnswer(f"block {at}: receipt {index} is null")
         _check_place(wire, index, tx, receipt)
+        _check_indexes(at, index, tx, receipt, next_log)
         logs = tuple(_log(wire, index, tx, log, next_log + i) for i, log in enumerate(receipt.logs))
         next_log += len(logs)
         txs.append(_tx(index, tx, _receipt(receipt, logs)))
@@ -283,9 +284,15 @@ def _check_place(wire: WireBlock, index: int, tx: WireTx, receipt: WireReceipt) 
         raise BadAnswer(f"{at}: receipt says block {receipt.block_number} {receipt.block_hash}, block is {wire.hash}")
     if receipt.transaction_hash != tx.hash:
         raise BadAnswer(f"{at}: receipt is of {receipt.transaction_hash}, transaction is {tx.hash}")
-    for claimed in (tx.transaction_index, receipt.transaction_index):
+
+
+def _check_indexes(at: BlockRef, index: int, tx: WireTx, receipt: WireReceipt, first_log: int) -> None:
+    for what, claimed in (("transaction", tx.transaction_index), ("receipt", receipt.transaction_index)):
         if claimed is None or from_quantity(claimed) != index:
-            raise BadAnswer(f"{at}: index says {claimed}")
+            raise Unverified(at, "counts", f"index of {what} {index}", str(index), str(claimed))
+    for i, log in enumerate(receipt.logs, first_log):
+        if from_quantity(log.log_index) != i:
+            raise Unverified(at, "log_index", f"index of log {i}", str(i), str(from_quantity(log.log_index)))
 
 
 def _tx(index: int, wire: WireTx, receipt: Receipt) -> Tx:
@@ -333,7 +340,7 @@ def _log(block: WireBlock, tx_index: int, tx: WireTx, wire: WireLog, index: int)
     at = f"block {block.number} log {wire.log_index}"
     if wire.removed or wire.block_hash != block.hash or wire.transaction_hash != tx.hash:
         raise BadAnswer(f"{at}: belongs to block {wire.block_hash} transaction {wire.transaction_hash}")
-    if from_quantity(wire.log_index) != index or from_quantity(wire.transaction_index) != tx_index:
+    if from_quantity(wire.transaction_index) != tx_index:
         raise BadAnswer(f"{at}: expected log {index} of transaction {tx_index}, found {wire.transaction_index}")
     if len(wire.topics) > 4:
         raise BadAnswer(f"{at}: {len(wire.topics)} topics")

@@ -1,6 +1,6 @@
 """The port for tables whose rows follow from a block alone: logs, transfers, and what later features decode."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -22,6 +22,15 @@ class Implied:
     roles: Sequence[tuple[int, bytes, Role]] = ()
     tokens: Mapping[bytes, int] = field(default_factory=dict)
     upgraded: Collection[bytes] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TableRows:
+    """Rows of one table, in the order of `columns`."""
+
+    table: str
+    columns: Sequence[str]
+    rows: Iterable[Row]
 
 
 class Derived(Protocol):

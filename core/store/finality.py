@@ -33,9 +33,11 @@ SQL_MARKS: Final = """
     select safe_number, finalized_number, finality_by_depth from chain.head where chain_id = $1 for update
 """
 SQL_REFS: Final = "select number, hash from chain.block where chain_id = $1 and number = any($2::bigint[])"
+# Not `least`, which takes null for no bound: nothing is finalized because something was orphaned.
 SQL_LOWER: Final = """
     update chain.head
-    set safe_number = least(safe_number, $2), finalized_number = least(finalized_number, $2)
+    set safe_number = $2,
+        finalized_number = case when finalized_number > $2 then $2 else finalized_number end
     where chain_id = $1 and safe_number > $2
 """
 

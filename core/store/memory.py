@@ -1,6 +1,6 @@
 """ChainStore in memory: for simulations and tests. It passes the same suite as PgStore (tests/ports)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -10,7 +10,7 @@ from core.errors import CursorMoved, SeamBroken, WrongChain
 from core.facts import Fact, FactsGone, FinalizeFact, ReorgFact, Tail, Told
 from core.store.copy import check_linked
 from core.store.facts import of_fill, of_head
-from core.types import Block, BlockRange, BlockRef, Finality, Head, joined
+from core.types import Block, BlockRange, BlockRef, Finality, Head
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +79,13 @@ class MemoryAlarms:
 
 @dataclass(slots=True)
 class MemoryStore:
-    """Blocks by number, a cursor, what was orphaned, and the facts of all that."""
+    """Blocks by number, a cursor, what was orphaned, and the facts of all that.
+
+    `keep` leaves out of a block what is not to be stored (indexer/watch.py).
+    """
 
     chain_id: int = 1
+    keep: Callable[[Block], Block] = lambda block: block
     facts: MemoryFacts = field(default_factory=MemoryFacts)
     alarms: MemoryAlarms = field(default_factory=MemoryAlarms)
     blocks: dict[int, Block] = field(default_factory=dict)
@@ -106,7 +110,13 @@ class MemoryStore:
 
     async def coverage(self) -> tuple[BlockRange, ...]:
         """Return the stored ranges in ascending order, adjacent ones joined."""
-        return joined(BlockRange(number, number) for number in self.blocks)
+        spans: list[list[int]] = []
+        for number in sorted(self.blocks):
+            if spans and spans[-1][1] == number - 1:
+                spans[-1][1] = number
+            else:
+                spans.append([number, number])
+        return tuple(BlockRange(first, last) for first, last in spans)
 
     async def followed_from(self) -> int | None:
         """Return the first block the head writer ever committed."""
@@ -116,6 +126,11 @@ class MemoryStore:
         """Return the stored block at `number`."""
         found = self.blocks.get(number)
         return None if found is None else found.ref
+
+    @property
+    def judged(self) -> tuple[int | None, int | None]:
+        """The safe and the finalized block's number."""
+        return self._safe, self._finalized
 
     async def saw(self, head: Head) -> None:
         """Note the newest head a node announced, for lag."""
@@ -189,7 +204,7 @@ class MemoryStore:
         taken = [block.number for block in blocks if block.number in self.blocks]
         if taken:
             raise CursorMoved(f"blocks {taken} are stored already")
-        self.blocks.update({block.number: block for block in blocks})
+        self.blocks.update({block.number: self.keep(block) for block in blocks})
 
     def _remove(self, orphans: BlockRange, below: bytes | None, tip: bytes, reason: str) -> None:
         gone = ReorgFact(orphans=orphans, ancestor_hash=below, tip_hash=tip, reason=reason)
@@ -206,6 +221,24 @@ class MemoryStore:
             self._safe = gone.orphans.first - 1
             self._finalized = None if self._finalized is None else min(self._finalized, self._safe)
         self.facts.tell([gone])
+
+    # -- retention (Pruner) ------------------------------------------------------------------------------------------
+
+    async def prune(self, below: int, limit: int) -> BlockRange | None:
+        """Remove up to `limit` of the oldest blocks below `below` and the cursor; None if there are none."""
+        below = min(below, -1 if self._cursor is None else self._cursor.number)
+        oldest = next((span for span in await self.coverage() if span.first < below), None)
+        if oldest is None:
+            return None
+        old = BlockRange(oldest.first, min(oldest.last, oldest.first + limit - 1, below - 1))
+        for number in range(old.first, old.last + 1):
+            del self.blocks[number]
+        return old
+
+    async def drop_empty(self, below: int) -> list[str]:
+        """Drop nothing: there are no partitions here."""
+        del below
+        return []
 
     # -- finality (FinalityStore) ------------------------------------------------------------------------------------
 

@@ -10,9 +10,9 @@ import asyncpg
 from core.clock import Clock, SystemClock
 from core.errors import CursorMoved, SeamBroken, StoreUnavailable, WrongChain
 from core.facts import ReorgFact
-from core.store import copy, facts, finality, reader, tokens, vaults
+from core.store import copy, facts, finality, reader, tokens, vaults, verified
 from core.store.bulk import Chunk, RowsRefused
-from core.store.derived import Derived
+from core.store.derived import Derived, Implied, TableRows
 from core.store.erase import erase
 from core.store.lease import Lease, require_held
 from core.store.locks import SQL_REWIND_LOCK, SQL_SEAM_LOCK, SQL_SHARE_LOCK
@@ -225,6 +225,7 @@ class PgStore:
                 await conn.execute(SQL_COVER, self._chain, first.number, tip.number)
             if follows:
                 await conn.execute(SQL_SET_FOLLOWED_FROM, self._chain, first.number)
+            await verified.note(conn, self._chain, blocks, self._clock.now())
             await facts.tell(conn, self._chain, facts.of_head(blocks), self._clock.now())
         self._remember(new)
 
@@ -252,6 +253,7 @@ class PgStore:
                 await self._join(conn, first, last, anchored=anchored)
                 if await conn.execute(SQL_EXTEND_DOWN, self._chain, first.number, last.number) != "UPDATE 1":
                     await conn.execute(SQL_COVER, self._chain, first.number, last.number)
+                await verified.note(conn, self._chain, blocks, self._clock.now())
                 await facts.tell(conn, self._chain, [facts.of_fill(blocks)], self._clock.now())
         except CursorMoved as error:
             raise SeamBroken(f"another writer filled {first.number}..{last.number} first") from error
@@ -322,27 +324,35 @@ class PgStore:
 
     async def _copy_rows(self, conn: Connection, blocks: Sequence[Block]) -> dict[bytes, int]:
         """Copy the rows of `blocks` into all tables; return the tokens among them that were not known before."""
+        tables, implied = self._rows(blocks)
+        for each in tables:
+            await conn.copy_records_to_table(each.table, schema_name="chain", columns=each.columns, records=each.rows)
+        upgraded = {address for per_block in implied for found in per_block for address in found.upgraded}
+        return await self._note(
+            conn, [found.tokens for per_block in implied for found in per_block], upgraded, blocks[0]
+        )
+
+    def rows_of(self, blocks: Sequence[Block]) -> list[TableRows]:
+        """Return what every table holds of `blocks` once they are stored."""
+        return self._rows(blocks)[0]
+
+    def _rows(self, blocks: Sequence[Block]) -> tuple[list[TableRows], list[list[Implied]]]:
         chain = self._chain
         if self._keep is not None:
             blocks = [self._keep(block) for block in blocks]
         implied = [[each.derive(chain, block) for block in blocks] for each in self._derived]
         roles = [[role for found in implied for role in found[i].roles] for i in range(len(blocks))]
-        tables: list[tuple[str, Sequence[str], Iterable[copy.Row]]] = [
-            ("block", copy.BLOCK_COLUMNS, (self._block_row(block) for block in blocks)),
-            ("transaction", copy.TRANSACTION_COLUMNS, copy.transaction_rows(chain, blocks)),
-            ("tx_hash", copy.TX_HASH_COLUMNS, copy.tx_hash_rows(chain, blocks)),
-            ("address_transaction", copy.ADDRESS_TRANSACTION_COLUMNS, copy.address_rows(chain, blocks, roles)),
+        tables = [
+            TableRows("block", copy.BLOCK_COLUMNS, (self._block_row(block) for block in blocks)),
+            TableRows("transaction", copy.TRANSACTION_COLUMNS, copy.transaction_rows(chain, blocks)),
+            TableRows("tx_hash", copy.TX_HASH_COLUMNS, copy.tx_hash_rows(chain, blocks)),
+            TableRows("address_transaction", copy.ADDRESS_TRANSACTION_COLUMNS, copy.address_rows(chain, blocks, roles)),
         ]
         if not self._transactions:
             del tables[1:]
         for each, per_block in zip(self._derived, implied, strict=True):
-            tables.append((each.table, each.columns, [row for found in per_block for row in found.rows]))
-        for table, columns, records in tables:
-            await conn.copy_records_to_table(table, schema_name="chain", columns=columns, records=records)
-        upgraded = {address for per_block in implied for found in per_block for address in found.upgraded}
-        return await self._note(
-            conn, [found.tokens for per_block in implied for found in per_block], upgraded, blocks[0]
-        )
+            tables.append(TableRows(each.table, each.columns, [row for found in per_block for row in found.rows]))
+        return tables, implied
 
     def _block_row(self, block: Block) -> copy.Row:
         if self._transactions:
@@ -448,6 +458,7 @@ class PgStore:
         await erase(conn, *span, self._derived)
         await conn.execute(SQL_UNCOVER_ALL, self._chain, above + 1, last)
         await conn.execute(SQL_UNCOVER_TOP, self._chain, above + 1)
+        await verified.forget(conn, self._chain, gone.orphans)
         await finality.orphaned(conn, self._chain, gone, at)
         await facts.tell(conn, self._chain, [gone], at)
 

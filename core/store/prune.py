@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from core.store import verified
 from core.store.derived import Derived
 from core.store.erase import erase
 from core.store.locks import SQL_REWIND_LOCK
@@ -77,3 +78,4 @@ class Pruner:
         # Last: from here on the head's commit waits for ours.
         await conn.execute(SQL_UNCOVER_ALL, self._chain, old.first, old.last)
         await conn.execute(SQL_UNCOVER_BOTTOM, self._chain, old.first, old.last)
+        await verified.forget(conn, self._chain, old)

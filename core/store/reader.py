@@ -17,6 +17,7 @@ from core.store.alarm import PgAlarms
 from core.store.copy import hash_key
 from core.store.listing import Filter, Place, Window
 from core.store.pool import Connection, Pool, translated
+from core.store.verified import Completeness, PgVerified, Quarantined
 from core.types import BlockRange, BlockRef, HowFinal, TokenStandard, TokenTransfer, how_final, joined
 
 MAX_BLOCK_NUMBER: Final = 2**63 - 2
@@ -55,7 +56,8 @@ SQL_BLOCK: Final = """
             order by t.tx_index
         ) as hashes,
         (select h.safe_number from chain.head h where h.chain_id = $1) as safe,
-        (select h.finalized_number from chain.head h where h.chain_id = $1) as finalized
+        (select h.finalized_number from chain.head h where h.chain_id = $1) as finalized,
+        (select v.checks from chain.verified v where v.chain_id = $1 and v.blocks @> $2::bigint) as checks
     from chain.block b
     where b.chain_id = $1 and b.number = $2
 """
@@ -130,6 +132,7 @@ class StoredBlock:
     tx_count: int
     watched: bool = False
     finality: HowFinal = "latest"
+    checks: int = 0  # bits of core.verify.checks.Check that it passed
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,8 +240,13 @@ class Reader:
             raise StoreUnavailable(f"block {number}: {len(row['hashes'])} of {expected} transactions are readable")
         return StoredBlock(
             row["number"], row["hash"], row["block_time"], tuple(row["hashes"]), row["tx_count"], watched,
-            how_final(number, safe=row["safe"], finalized=row["finalized"]),
+            how_final(number, safe=row["safe"], finalized=row["finalized"]), row["checks"] or 0,
         )  # fmt: skip
+
+    async def completeness(self) -> tuple[Completeness, list[Quarantined]]:
+        """Return how much of what is stored is verified, and what is in quarantine."""
+        known = PgVerified(self._pool, self._chain)
+        return await known.completeness(), await known.quarantined()
 
     async def mode(self) -> str:
         """Return `full`, `watch` or `events`: what is stored of each block."""

@@ -219,7 +219,10 @@ CREATE TABLE chain.chain (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     backfill_paused text,
     watched bytea[],
-    events_only boolean DEFAULT false NOT NULL
+    events_only boolean DEFAULT false NOT NULL,
+    checks_held smallint,
+    checks smallint,
+    rechecked_to bigint
 );
 
 COMMENT ON TABLE chain.chain IS 'Chains this database holds. genesis_hash tells two chains with one id apart.';
@@ -231,6 +234,12 @@ COMMENT ON COLUMN chain.chain.backfill_paused IS 'Why backfill waits: too little
 COMMENT ON COLUMN chain.chain.watched IS 'Addresses whose transactions alone are stored, ascending. Null: all transactions are.';
 
 COMMENT ON COLUMN chain.chain.events_only IS 'Of the contracts in `watched` only the events are stored, and no transactions.';
+
+COMMENT ON COLUMN chain.chain.checks_held IS 'Checks (core/verify/checks.py) that blocks of this chain were seen to pass; a later calibration never takes one away.';
+
+COMMENT ON COLUMN chain.chain.checks IS 'Checks that blocks have to pass now: those that hold, without what settings leave out; null before the first calibration.';
+
+COMMENT ON COLUMN chain.chain.rechecked_to IS 'How far down the slow second look at stored blocks has come; it starts again at the top.';
 
 CREATE TABLE chain.coverage (
     chain_id bigint NOT NULL,
@@ -469,6 +478,27 @@ COMMENT ON TABLE chain.projection IS 'How far who derives something from facts h
 
 COMMENT ON COLUMN chain.projection.number IS 'The newest block it knows, with its hash; null while it knows none.';
 
+CREATE TABLE chain.quarantine (
+    chain_id bigint NOT NULL,
+    number bigint NOT NULL,
+    hash bytea NOT NULL,
+    endpoint text NOT NULL,
+    failed text NOT NULL,
+    which text NOT NULL,
+    expected text NOT NULL,
+    found text NOT NULL,
+    first_seen_at timestamp with time zone NOT NULL,
+    last_seen_at timestamp with time zone NOT NULL,
+    times integer DEFAULT 1 NOT NULL,
+    resolved_at timestamp with time zone
+);
+
+COMMENT ON TABLE chain.quarantine IS 'Blocks that no endpoint served so that they pass, and stored blocks that differ from the node''s: evidence for a person.';
+
+COMMENT ON COLUMN chain.quarantine.failed IS 'The check that failed, or `stored` where what is stored differs.';
+
+COMMENT ON COLUMN chain.quarantine.resolved_at IS 'When a verified block was stored in its place, or what is stored was found equal.';
+
 CREATE TABLE chain.reorg (
     chain_id bigint NOT NULL,
     detected_at timestamp with time zone NOT NULL,
@@ -647,6 +677,15 @@ COMMENT ON COLUMN chain.vault_event.account IS 'Who deposited, or who received a
 
 COMMENT ON COLUMN chain.vault_event.token IS '20 zero bytes for the native coin.';
 
+CREATE TABLE chain.verified (
+    chain_id bigint NOT NULL,
+    checks smallint NOT NULL,
+    blocks int8multirange NOT NULL,
+    CONSTRAINT verified_checks_check CHECK ((checks > 0))
+);
+
+COMMENT ON TABLE chain.verified IS 'Which stored blocks passed which checks, written in the transaction of their rows; a block is in one row at most, and in none if it was never verified.';
+
 CREATE TABLE chain.watched_vault (
     chain_id bigint NOT NULL,
     vault bytea NOT NULL,
@@ -741,6 +780,9 @@ ALTER TABLE ONLY chain.orphan_vault_event
 ALTER TABLE ONLY chain.projection
     ADD CONSTRAINT projection_pkey PRIMARY KEY (chain_id, name);
 
+ALTER TABLE ONLY chain.quarantine
+    ADD CONSTRAINT quarantine_pkey PRIMARY KEY (chain_id, number, hash, endpoint, failed);
+
 ALTER TABLE ONLY chain.reorg
     ADD CONSTRAINT reorg_pkey PRIMARY KEY (chain_id, detected_at, orphan_hash);
 
@@ -762,6 +804,9 @@ ALTER TABLE ONLY chain.tx_hash
 ALTER TABLE ONLY chain.vault_event
     ADD CONSTRAINT vault_event_pkey PRIMARY KEY (chain_id, block_number, log_index);
 
+ALTER TABLE ONLY chain.verified
+    ADD CONSTRAINT verified_pkey PRIMARY KEY (chain_id, checks);
+
 ALTER TABLE ONLY chain.watched_vault
     ADD CONSTRAINT watched_vault_pkey PRIMARY KEY (chain_id, vault);
 
@@ -776,6 +821,8 @@ CREATE INDEX block_by_time ON ONLY chain.block USING btree (chain_id, block_time
 CREATE INDEX log_of_pool ON ONLY chain.log USING btree (chain_id, address, block_number, log_index) WHERE (topic0 = ANY (ARRAY['\xc42079f94a6350d7e6235f29174924f928cc2ac818eb64fed8004e115fbcca67'::bytea, '\x98636036cb66a9c19a37435efc1e90142190214e8abeb821bdba3f2990dd4c95'::bytea, '\x7a53080ba414158be7ec69b987b5fb7d07dee101fe85488f0853ae16239d0bde'::bytea, '\x0c396cd989a39f4459b5fa1aed6a9a8dcdbc45908acfd67e028cd568da98982c'::bytea]));
 
 CREATE INDEX orphan_vault_event_by_log ON chain.orphan_vault_event USING btree (chain_id, block_number, log_index);
+
+CREATE INDEX quarantine_chain_id_number_idx ON chain.quarantine USING btree (chain_id, number) WHERE (resolved_at IS NULL);
 
 CREATE INDEX token_by_block ON chain.token USING btree (chain_id, block_number);
 
@@ -882,6 +929,9 @@ GRANT SELECT ON TABLE chain.orphan_vault_event TO chainworkd_api;
 GRANT SELECT,INSERT,UPDATE ON TABLE chain.projection TO chainworkd_worker;
 GRANT SELECT ON TABLE chain.projection TO chainworkd_api;
 
+GRANT SELECT ON TABLE chain.quarantine TO chainworkd_worker;
+GRANT SELECT ON TABLE chain.quarantine TO chainworkd_api;
+
 GRANT SELECT ON TABLE chain.reorg TO chainworkd_api;
 GRANT SELECT ON TABLE chain.reorg TO chainworkd_worker;
 
@@ -905,6 +955,9 @@ GRANT SELECT ON TABLE chain.tx_hash TO chainworkd_worker;
 
 GRANT SELECT ON TABLE chain.vault_event TO chainworkd_worker;
 GRANT SELECT ON TABLE chain.vault_event TO chainworkd_api;
+
+GRANT SELECT ON TABLE chain.verified TO chainworkd_worker;
+GRANT SELECT ON TABLE chain.verified TO chainworkd_api;
 
 GRANT SELECT ON TABLE chain.watched_vault TO chainworkd_worker;
 GRANT SELECT ON TABLE chain.watched_vault TO chainworkd_api;

@@ -8,10 +8,10 @@ import numba
 import numpy as np
 from numba import types
 
-from indexer.compiled import blocks, events
+from indexer.compiled import blocks, events, verify
 from indexer.compiled.native import ENTRIES, INNER, Array, Entry, Group, Kind
 
-MODULES: Final = (blocks, events)  # with what they import they are all there is
+MODULES: Final = (blocks, events, verify)  # with what they import they are all there is
 
 # Without `_nrt` no array is made in compiled code, and none is counted: counting took half of the time. The wrappers
 # are how numba itself would call a function; without them machine code names nothing of numba and nothing of Python.

@@ -62,6 +62,7 @@ INTS: Final = Array(np.int32, 1)
 TABLE: Final = Array(np.int32, 2)
 SPANS: Final = Array(np.int32, 3)  # rows, fields, (start, end)
 LONGS: Final = Array(np.int64, 1)
+WORDS: Final = Array(np.uint64, 1)
 
 
 class _Raised(ctypes.Structure):

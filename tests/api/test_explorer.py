@@ -11,9 +11,12 @@ import pytest
 
 from accounts import tokens
 from api.addresses import checksum
+from core.errors import Unverified
 from core.store.finality import PgFinality
 from core.store.pool import Pool
-from core.types import Finality
+from core.store.verified import PgVerified
+from core.types import BlockRef, Finality
+from core.verify.checks import NONE, Check
 from tests.api import make
 from tests.api.conftest import BASE, CHAIN, Bench, client_of
 from tests.api.make import ALICE, BOB, CAROL
@@ -59,7 +62,26 @@ async def test_health_says_how_far_the_index_is(bench: Bench) -> None:
         "chain_tip_block": 9,
         "ingestion_lag_seconds": Decimal("12.0"),
         "alarm": None,
+        "completeness": None,
+        "quarantined": [],
     }
+
+
+async def test_health_says_how_much_is_verified_and_what_is_in_quarantine(bench: Bench) -> None:
+    await fill(bench)
+    known = PgVerified(bench.pool, CHAIN)
+    await known.calibrated(Check.GAS, NONE)
+    await bench.pool.execute(
+        "insert into chain.verified values ($1, $2, '{[7,8)}')", CHAIN, int(Check.GAS | Check.COUNTS)
+    )
+    failed = Unverified(BlockRef(9, b"\x0a" * 32), "gas", "gasUsed of the header", "1", "2")
+    failed.endpoint = "node:8545"
+    await known.quarantine([failed])
+    health = exactly(await bench.get(f"{V1}/health"))
+    assert health["completeness"] == Decimal(1) / 2
+    assert health["quarantined"] == ["block 9 (0x0a0a0a0a…) from node:8545 fails gas: gasUsed of the header"]
+    assert (await bench.get(f"{V1}/blocks/7")).json()["checks"] == ["counts", "gas"]
+    assert (await bench.get(f"{V1}/blocks/8")).json()["checks"] == []
 
 
 async def test_health_is_starting_without_a_block_and_stale_without_news_or_far_behind(bench: Bench) -> None:
@@ -83,6 +105,7 @@ async def test_a_block_lists_its_transactions_in_order(bench: Bench) -> None:
         "block_hash": "0x" + make.block_hash(7).hex(),
         "mode": "full",
         "finality": "latest",
+        "checks": [],
     }
     assert (await bench.get(f"{V1}/blocks/8")).json()["transaction_hashes"] == []
     assert (await bench.get(f"{V1}/blocks/latest")).json()["block_number"] == 8

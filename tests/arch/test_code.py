@@ -13,8 +13,9 @@ VAGUE = frozenset({"config", "utils", "util", "helpers", "helper", "common", "ma
 # What has neither I/O nor a clock nor chance, so that its results depend on its arguments alone.
 PURE = (
     "indexer/plan.py", "indexer/link.py", "indexer/verify.py", "indexer/decode/*.py", "core/rpc/wire.py",
-    "core/rpc/encode.py", "core/rpc/refusals.py", "core/rpc/limits.py", "core/hex.py", "core/types.py",
-    "core/store/bulk.py", "indexer/compiled/[ac-mo-z]*.py", "indexer/compiled/blocks.py", "api/amounts.py",
+    "core/rpc/encode.py", "core/rpc/refusals.py", "core/rpc/limits.py", "core/rpc/hedge.py", "core/hex.py",
+    "core/types.py", "core/store/bulk.py", "indexer/compiled/[ac-mo-z]*.py", "indexer/compiled/blocks.py",
+    "api/amounts.py",
     "api/addresses.py", "builders/*.py", "builders/*/*.py", "api/builder/fields.py", "api/builder/bodies.py",
     "api/builder/delegated.py", "prices/routes.py", "prices/judge.py",
 )  # fmt: skip
@@ -22,6 +23,7 @@ IMPURE = frozenset({"asyncio", "aiohttp", "asyncpg", "os", "time", "random", "so
 
 # file::function -> why it may catch everything.
 BROAD: dict[str, str] = {
+    "simulator/run.py::simulated": "whatever ends a seed is what it found, and is reported",
     "core/projection.py::Projector._carried_out": "a defect of what is derived must not end the process of the head",
 }
 # file::function -> why a float is no danger to money there.

@@ -13,11 +13,12 @@ from devnet.recorded.layout import read_meta
 from tests.bench import ceiling, heads, measure
 from tests.bench.fixture.cache import prepared, recipe_of
 from tests.bench.measure import Fixture, Wrong
+from tests.bench.ours import VERIFIED
 from tests.bench.peers.compare import PEERS, compare
 from tests.bench.peers.peer import PeerFailed
 from tests.bench.report import Report
 
-PARTS = ("node", "full", "growth", "latency", "head")
+PARTS = ("node", "full", "verified", "growth", "latency", "head")
 
 
 def main() -> int:
@@ -79,6 +80,8 @@ async def _run(fixture: Fixture, report: Report, only: Sequence[str], repeat: in
             await measure.growth(fixture, report, runs)
         if "latency" in only:
             await measure.latency(fixture, report, runs)
+    if "verified" in only:
+        await measure.full(fixture, report, VERIFIED, repeat=repeat)
     if "head" in only:
         await heads.latency(fixture, report)
 

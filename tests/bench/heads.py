@@ -17,7 +17,7 @@ from tests.bench import ours
 from tests.bench.database import Server, fresh_server
 from tests.bench.measure import Fixture
 from tests.bench.node import recorded_node
-from tests.bench.ours import FULL, Job
+from tests.bench.ours import VERIFIED, Job
 from tests.bench.places import BENCH
 from tests.bench.report import Report, percentile
 from tests.e2e.daemon import Daemon, environment, run
@@ -46,7 +46,7 @@ class Seen:
 
 
 async def latency(
-    fixture: Fixture, report: Report, job: Job = FULL, *, enough: int = ENOUGH, most: int = MOST_ROUNDS
+    fixture: Fixture, report: Report, job: Job = VERIFIED, *, enough: int = ENOUGH, most: int = MOST_ROUNDS
 ) -> list[float]:
     """Pace the head until `enough` blocks were announced during a backfill, in `most` rounds; each starts anew."""
     during: list[float] = []

@@ -71,6 +71,8 @@ async def once(fixture: Fixture, job: Job, span: BlockRange, *, expected: Sums, 
         outcome = await ours.backfill(job, node, server, span)
         node_cpu_s = cpu_s(node.pid) - idle
         sums, rows = (await server.sums(span)).only(job.stores), await server.rows()
+        if job.verified and (passed := await server.verified(span)) != len(span):
+            raise Wrong(f"{job.name} {span}: {passed} blocks are verified")
     if different := sums.differences(expected):
         raise Wrong(f"{job.name} {span}: stored and expected differ: {different}")
     return Run(outcome, sums, rows, node_cpu_s)

@@ -32,18 +32,23 @@ LOOK_S = 0.05
 class Job:
     """Work of ours that fills a range. `settings` are variables without their prefix: another mode is another job.
 
-    `stores` names the figures that the job's tables can be asked for.
+    `stores` names the figures that the job's tables can be asked for, `verified` says that every block has to have
+    passed its chain's checks.
     """
 
     name: str
     settings: Mapping[str, str] = field(default_factory=dict)
     stores: frozenset[str] = frozenset(each.name for each in fields(Sums))
+    verified: bool = False
 
 
 EVENTS = frozenset({"blocks", "erc20", "amount"})
 
-# What ethereum-etl and cryo are compared with: all raw logs are kept, which is not the default.
-FULL = Job(name="full", settings={"CHAINS__NODE__LOGS": "all"})
+# What ethereum-etl and cryo are compared with: all raw logs are kept, and blocks are believed as the peers do.
+# Neither is the default.
+NO_CHECKS = {"CHAINS__NODE__VERIFY__MODE": "off"}
+FULL = Job(name="full", settings={"CHAINS__NODE__LOGS": "all", **NO_CHECKS})
+VERIFIED = Job(name="verified", settings={"CHAINS__NODE__LOGS": "all"}, verified=True)
 
 
 def events(tokens: Sequence[bytes]) -> Job | None:
@@ -52,7 +57,7 @@ def events(tokens: Sequence[bytes]) -> Job | None:
     if "events" not in modes:
         return None
     watched = json.dumps([to_hex(token) for token in tokens])
-    settings = {"CHAINS__NODE__MODE": "events", "CHAINS__NODE__WATCHED": watched}
+    settings = {"CHAINS__NODE__MODE": "events", "CHAINS__NODE__WATCHED": watched, **NO_CHECKS}
     return Job(name="events", settings=settings, stores=EVENTS)
 
 

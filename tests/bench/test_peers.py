@@ -86,7 +86,8 @@ async def test_equal_results_have_a_ratio(fixture: Fixture, sums: Sums, capsys: 
     report = Report("ab" * 32)
     assert await compare(fixture, report, Fake(replace(sums, created=None)), repeat=3) == 2.0
     lines, row = told(capsys, report)
-    assert [line["bench"] for line in lines] == ["fake", "fake", "fake", "beside-fake"]
+    assert [line["bench"] for line in lines] == ["fake", "fake", "fake", "beside-fake", "beside-fake"]
+    assert [line.get("job") for line in lines[3:]] == ["full", "verified"]
     assert {line["fixture"] for line in lines} == {"ab" * 8}
     assert "2.00 x as fast" in row
 

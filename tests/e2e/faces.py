@@ -57,10 +57,10 @@ def listed_face(block: Mapping[str, Any], tx: Mapping[str, Any], receipt: Mappin
 def told(answer: Mapping[str, Any]) -> dict[str, Any]:
     """Return an answer without what changes by itself.
 
-    That is what tokens say of themselves, which is read a moment after their transfers, and how final it is. No prices
-    are set up in these tests; tests/anvil/test_prices.py is about them.
+    That is what tokens say of themselves, which is read a moment after their transfers, how final it is, and which
+    checks it has passed. No prices are set up in these tests; tests/anvil/test_prices.py is about them.
     """
-    answer = {name: value for name, value in answer.items() if name not in ("finality", "price")}
+    answer = {name: value for name, value in answer.items() if name not in ("finality", "checks", "price")}
     if "token_transfers" not in answer:
         return answer
     found = answer["token_transfers"]

@@ -21,7 +21,7 @@ from core.rpc.client import RpcClient
 from core.store.embedded import EmbeddedPostgres
 from core.store.schema import scratch_folder
 from devnet.town import Devnet
-from tests.e2e.daemon import Daemon, environment
+from tests.e2e.daemon import Daemon, environment, run
 from tests.e2e.story import CHAIN, client_of, head_of
 from tests.e2e.truth import differences
 from tests.e2e.waiting import until
@@ -46,6 +46,7 @@ class Report(msgspec.Struct, kw_only=True):
     restarts: int
     reorgs: int
     rows: dict[str, int]
+    verified: dict[str, object]  # what `chainworkd verify` printed
     recovery_s: dict[str, list[float]]
     took_s: float
     faults: list[str]
@@ -65,6 +66,7 @@ class Campaign:
         self.recovery_s: dict[str, list[float]] = {target: [] for target in TARGETS}
         self.early = self.restarts = self.reorgs = 0
         self.faults: list[str] = []
+        self.verified: dict[str, object] = {}
         self._folder = folder
         self._town = town
         self._rpc = rpc
@@ -128,9 +130,17 @@ class Campaign:
             return int((await self.daemon.logged("database is up"))["pid"])
         return await self.daemon.child(target)
 
+    async def _last_head(self) -> tuple[int, str]:
+        """The head once it stays: the node may still be mining what the load asked for when it was stopped."""
+        while True:
+            found = await head_of(self._rpc)
+            await asyncio.sleep(1.0)
+            if await head_of(self._rpc) == found:
+                return found
+
     async def settle(self) -> dict[str, int]:
         """Let the daemon finish, as its API tells it; then compare everything stored with the node."""
-        number, block_hash = await head_of(self._rpc)
+        number, block_hash = await self._last_head()
         async with client_of(self.daemon, self._folder, self.env) as client:
             await client.serves(number, block_hash, within_s=SETTLE_S)
 
@@ -142,11 +152,19 @@ class Campaign:
             url = await EmbeddedPostgres(self._folder / "data" / "postgres").running_url()
             assert url is not None, "the embedded server runs"
             faults, rows = await differences(self._rpc, url, CHAIN)
-        self.faults += faults
+            self.faults += [*faults, *await self._verified(number)]
         code = await self.daemon.stop()
         if code != 0:
             self.faults.append(f"stopped with {code}")
         return rows
+
+    async def _verified(self, last: int) -> list[str]:
+        """What `chainworkd verify` has against what is stored; what compares above shares no code with it."""
+        code, out, err = await run(
+            self._folder, "verify", "--from", "0", "--to", str(last), "--json", env=self.env, within_s=SETTLE_S
+        )
+        self.verified = msgspec.json.decode(out) if code in (0, 1) else {}
+        return [] if code == 0 else [f"chainworkd verify: exit code {code}: {(out or err)[-2000:]}"]
 
 
 async def campaign(*, runs: int, seed: int) -> Report:
@@ -171,8 +189,8 @@ async def campaign(*, runs: int, seed: int) -> Report:
                 rows = await work.settle()
     return Report(
         seed=seed, runs=runs, kills=dict(work.kills), killed_while_starting=work.early, restarts=work.restarts,
-        reorgs=work.reorgs, rows=rows, recovery_s=work.recovery_s, took_s=round(time.monotonic() - started, 1),
-        faults=work.faults,
+        reorgs=work.reorgs, rows=rows, verified=work.verified, recovery_s=work.recovery_s,
+        took_s=round(time.monotonic() - started, 1), faults=work.faults,
     )  # fmt: skip
 
 

@@ -99,6 +99,7 @@ async def test_replayed_facts_are_the_nodes_chain_through_reorgs_and_a_restart(
         await steps(town, 2)
         number, block_hash = await head_of(rpc)
         await listener.reach(number, block_hash)
+        await until(lambda: 0 in listener.blocks())  # backfill is in no hurry
         listening.cancel()
     told = listener.blocks()
     assert sorted(told) == list(range(number + 1))

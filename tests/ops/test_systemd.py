@@ -1,16 +1,21 @@
 """The systemd units: hardened alike, naming commands that exist, keys for the sender alone."""
 
+import asyncio
 import configparser
 import os
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from core import systemd
+from core.pulse import Pulse
 from core.settings import load
 from daemon.cli import parser
+from daemon.processes import ROLES
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 PROGRAM = "/opt/chainworkd/bin/chainworkd"
@@ -90,6 +95,9 @@ def test_a_failure_is_restarted_and_a_wrong_setting_is_not(unit: Path) -> None:
     service = found["Service"]
     assert service["Type"] == "notify"
     assert (service["Restart"], service["RestartPreventExitStatus"]) == ("on-failure", "78")
+    # Worker and sender have no service yet: nobody would feed it.
+    fed = unit.stem.removeprefix("chainworkd-") in ROLES
+    assert service.get("WatchdogSec") == ("60s" if fed else None)
     assert found["Unit"]["Requires"] == "chainworkd-migrate.service"
     assert found["Unit"]["StartLimitIntervalSec"] == "0"
 
@@ -157,3 +165,21 @@ def test_the_exposure_stays_what_the_runbook_says(unit: Path, installed: Path) -
     if "unrecognized option" in done.stderr:
         pytest.skip("this systemd-analyze cannot look at units that are not loaded")
     assert done.returncode == 0, done.stdout[-300:]
+
+
+async def test_the_watchdog_is_fed_as_systemd_wants_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.bind(str(address))
+        channel.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(address))
+        monkeypatch.setenv("WATCHDOG_USEC", "3000000")
+        monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
+        (feed,) = systemd.watchdog(Pulse())
+        running = asyncio.create_task(feed.run())
+        await asyncio.sleep(0)
+        assert channel.recv(100) == b"WATCHDOG=1"
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    monkeypatch.delenv("WATCHDOG_USEC")
+    assert systemd.watchdog(Pulse()) == []

@@ -17,7 +17,7 @@ from core.errors import BadConfig, StoreUnavailable
 from core.store import binaries
 from core.store.cluster import serves
 from core.store.command import Account
-from core.store.embedded import EmbeddedPostgres
+from core.store.embedded import MB, EmbeddedPostgres, buffers
 from core.store.schema import THROW_AWAY, scratch_folder
 
 REPOSITORY = Path(__file__).parents[2]
@@ -448,3 +448,8 @@ def as_nobody(argv: list[str], home: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         argv, cwd="/", env=env, capture_output=True, text=True, timeout=120, check=False, **NOBODY.popen
     )
+
+
+@pytest.mark.parametrize(("memory", "held"), [(1, 128), (1_024, 128), (2_048, 256), (4_096, 512), (65_536, 512)])
+def test_the_server_holds_an_eighth_of_the_memory_within_bounds(memory: int, held: int) -> None:
+    assert buffers(memory * MB) == held * MB

@@ -13,11 +13,13 @@ from core.store.bulk import Chunk, Piece, RowsRefused
 from core.store.derived import Derived
 from core.store.pg import PgStore
 from core.store.pool import Pool, open_pool
+from core.store.verified import Completeness, PgVerified
 from core.types import Block, BlockRange
+from core.verify.checks import ALL, NONE, Level
 from indexer.decode.tables import KeepLogs, LogTable, TransferTable, VaultTable
 from indexer.hotpath import HotPath
 from indexer.watch import watching
-from tests import blocks, make
+from tests import blocks, make, sealed
 
 SQL_TABLES = """
     select relname as name from pg_class
@@ -115,6 +117,22 @@ async def test_blocks_at_the_head_are_equal_by_both_ways(pool: Pool) -> None:
     ours, theirs = await everything(pool, HOT), await everything(pool, CAREFUL)
     for name, rows in theirs.items():
         assert ours[name] == rows, name
+
+
+async def test_what_blocks_in_bulk_have_passed_is_noted_with_their_rows(pool: Pool) -> None:
+    made = sealed.chain("noted", 9, HOT, first=100)
+    async with pair(pool, "all", None) as (store, unchecked, _):
+        level = Level(ALL)
+        checked = HotPath(HOT, TransferTable(lambda *_: None), LogTable("all"), level=level)
+        await store.fill_chunk(chunk(checked, made[3:]), anchored=False)
+        await store.fill_chunk(chunk(unchecked, made[:3]), anchored=True)
+        verified = PgVerified(pool, HOT)
+        await verified.calibrated(ALL, NONE)
+        # The cursor's block was not verified either.
+        assert await verified.completeness() == Completeness(ALL, 10, 6)
+        assert await verified.below_level(ALL) == [BlockRange(TOP.number, TOP.number), BlockRange(100, 102)]
+        level.checks = NONE
+        assert {block.checks for block in chunk(checked, made).headers} == {0}
 
 
 async def test_a_proxy_that_changed_is_asked_again_by_both_ways(pool: Pool) -> None:

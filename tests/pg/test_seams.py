@@ -9,7 +9,7 @@ from core.errors import SeamBroken
 from core.store.pg import PgStore
 from core.store.pool import Pool, open_pool
 from tests import make
-from tests.sim.stores import look_into_postgres
+from tests.sim.postgres import check_stored
 
 A = make.chain(200)
 B = A[:20] + make.chain(40, onto=A[19], fork="b")
@@ -35,7 +35,7 @@ async def test_neighbours_of_two_forks_are_never_both_stored(pool: Pool, turn: i
     fills = [store.fill(lower, anchored=False), store.fill(upper, anchored=False)]
     done = await asyncio.gather(*(fills if turn % 2 else reversed(fills)), return_exceptions=True)
     assert [type(each) for each in done if each is not None] == [SeamBroken]
-    (await look_into_postgres(pool, 1)()).check()
+    await check_stored(pool, 1)
 
 
 async def test_neighbours_of_one_chain_are_stored_whatever_the_order(pool: Pool) -> None:
@@ -44,4 +44,4 @@ async def test_neighbours_of_one_chain_are_stored_whatever_the_order(pool: Pool)
     await asyncio.gather(*(store.fill(span, anchored=False) for span in (*spans[::2], *spans[1::2])))
     await store.join_coverage()
     assert [(span.first, span.last) for span in await store.coverage()] == [(20, 189), (199, 199)]
-    (await look_into_postgres(pool, 1)()).check()
+    await check_stored(pool, 1)

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from aiohttp import web
@@ -19,6 +19,14 @@ Refuse = Callable[[str, list[Any]], Refusal | None]
 
 def refusal(code: int, message: str) -> Refusal:
     return {"code": code, "message": message}
+
+
+class Answering(Protocol):
+    """What a server can be made of."""
+
+    async def http(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request."""
+        ...
 
 
 class Provider(Chain):
@@ -94,7 +102,7 @@ def too_large_by_http(body: list[Any]) -> web.Response:
 
 
 @asynccontextmanager
-async def provided(provider: Chain, port: int = 0) -> AsyncIterator[str]:
+async def provided(provider: Answering, port: int = 0) -> AsyncIterator[str]:
     """Yield the URL of a server for `provider`, on `port` or a free one."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", provider.http)

@@ -17,10 +17,11 @@ from core.types import BlockRange
 from devnet.recorded.folder import Recording
 from devnet.recorded.node import RecordedNode
 from devnet.recorded.node import serving as recorded_serving
+from simulator.node import Node
 from tests import make
 from tests.make import record
 from tests.ports.node import CHAIN_ID, Chain, serving
-from tests.sim.world import Node, World
+from tests.sim.still import still_world
 
 A = make.chain(30, txs=3)
 
@@ -61,10 +62,7 @@ async def recorded(tmp_path: Path) -> AsyncIterator[RpcSource]:
 
 @pytest.fixture
 async def simulated() -> ChainSource:
-    world = World(0, settled=None)
-    world.stormy = False
-    world.past = [list(A)]
-    return Node(world, part=4)
+    return Node(still_world(A), part=4)
 
 
 @pytest.fixture(params=["rpc", "single", "recorded", "simulated"])

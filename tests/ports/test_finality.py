@@ -74,6 +74,20 @@ async def test_a_reorg_of_a_final_block_raises_the_alarm_and_is_carried_out(
     assert await alarms.raised() == (alarm,)
 
 
+async def test_a_reorg_of_a_safe_block_makes_nothing_finalized(
+    store: ChainStore, finality: FinalityStore, facts: FactLog, alarms: AlarmLog
+) -> None:
+    await store.commit(A[10:31], after=None)
+    await store.saw(A[30].head)
+    await finality.note(Finality(A[25].ref, None))
+    await store.rewind(A[30].ref, A[20].ref, reason="deeper than what was called safe")
+    await store.commit(A[21:28], after=A[20].ref)
+    await finality.note(Finality(A[22].ref, None))
+    assert (await newest(facts)).fact == FinalizeFact(safe=A[22].ref, finalized=None, by_depth=False)
+    await store.rewind(A[27].ref, A[15].ref, reason="deeper still")
+    assert await alarms.raised() == ()
+
+
 async def test_history_that_is_discarded_below_what_is_final_raises_it_too(
     judged: ChainStore, facts: FactLog, alarms: AlarmLog
 ) -> None:

@@ -14,7 +14,7 @@ from core.store.pool import Connection, Pool
 from core.store.vaults import PgVaults
 from core.types import Block, BlockRange, BlockRef, Finality
 from tests import make
-from tests.sim.stores import look_into_postgres
+from tests.sim.postgres import check_stored
 
 PALM = 11_297_108_109  # a chain id above 2^31
 A = make.chain(60, txs=2)
@@ -41,14 +41,14 @@ async def test_of_two_fills_side_by_side_that_do_not_join_one_is_refused(pool: P
             store.fill(A[18:22], anchored=False), store.fill(B[22:25], anchored=False), return_exceptions=True
         )
         assert sorted(type(each).__name__ for each in done) == ["NoneType", "SeamBroken"]
-        (await look_into_postgres(pool, chain)()).check()
+        await check_stored(pool, chain)
 
 
 async def test_fills_side_by_side_that_join_are_all_stored(pool: Pool) -> None:
     store = await store_of(pool)
     await store.commit(A[50:51], after=None)
     await asyncio.gather(*(store.fill(A[n : n + 5], anchored=False) for n in range(0, 50, 5)))
-    (await look_into_postgres(pool, 1)()).check()
+    await check_stored(pool, 1)
     assert await store.coverage() == (BlockRange(0, 50),)
 
 
@@ -83,7 +83,7 @@ async def test_a_discard_sees_what_the_head_writer_commits_meanwhile(pool: Pool,
     store.at = look, lambda: head.commit(A[29:31], after=A[28].ref)
     with pytest.raises(SeamBroken):
         await store.discard(28, A[28].ref, reason="race")
-    (await look_into_postgres(pool, 1)()).check()
+    await check_stored(pool, 1)
 
 
 @pytest.mark.parametrize("look", ["cursor", "above"])
@@ -94,7 +94,7 @@ async def test_a_fill_sees_what_the_head_writer_commits_meanwhile(pool: Pool, lo
     store.at = look, lambda: head.commit(B[28:30], after=A[21].ref)
     with pytest.raises(SeamBroken):
         await store.fill(A[25:28], anchored=False)
-    (await look_into_postgres(pool, 1)()).check()
+    await check_stored(pool, 1)
 
 
 @pytest.mark.parametrize("chain", [1, PALM])
@@ -158,7 +158,7 @@ async def test_ranges_that_are_joined_while_others_are_filled_lose_nothing(pool:
         await store.commit(A[59:60], after=A[58].ref)
 
     await asyncio.gather(*(fill(order[n::4]) for n in range(4)), join(), join(), follow())
-    (await look_into_postgres(pool, 1)()).check()
+    await check_stored(pool, 1)
     await store.join_coverage()
     assert await spans(pool) == [(0, 56), (57, 59)]
     assert await store.coverage() == (BlockRange(0, 59),)

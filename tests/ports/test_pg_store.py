@@ -15,7 +15,7 @@ from core.store.pool import Pool, open_pool
 from core.store.reader import Reader
 from core.types import Block, BlockRef
 from tests import make
-from tests.sim.stores import look_into_postgres
+from tests.sim.postgres import check_stored
 
 PALM = 11_297_108_109  # a chain id above 2^31
 FACTS = ("block", "transaction", "tx_hash", "address_transaction")
@@ -57,7 +57,7 @@ async def test_after_any_sequence_the_rows_are_those_of_a_fresh_index(pool: Pool
     await fresh_index(pool, 2, B)
     for table in FACTS:
         assert await rows(pool, table, 1) == await rows(pool, table, 2), table
-    (await look_into_postgres(pool, 1)()).check()
+    await check_stored(pool, 1)
 
 
 async def test_the_archive_holds_what_was_taken_away_and_why(pool: Pool) -> None:
@@ -147,7 +147,7 @@ async def test_two_writers_cannot_both_commit(pool: Pool) -> None:
         *(store.commit(fork, after=None) for store, fork in zip(stores, forks, strict=True)), return_exceptions=True
     )
     assert [type(each) for each in done if each is not None] == [CursorMoved] * 5
-    (await look_into_postgres(pool, 1)()).check()
+    await check_stored(pool, 1)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -166,7 +166,7 @@ async def test_commits_fills_and_rewinds_at_once_leave_a_whole_chain(pool: Pool,
                 refused.append(type(error).__name__)
 
     await asyncio.gather(*(write() for _ in range(6)))
-    (await look_into_postgres(pool, 1)()).check()
+    await check_stored(pool, 1)
     stored = {row[0]: row[4] for row in await rows(pool, "block", 1)}
     await fresh_tables_match(pool, [next(b for b in (*A, *B) if b.hash == hash_) for hash_ in stored.values()])
     assert refused

@@ -99,6 +99,20 @@ async def test_a_single_node_that_comes_back_as_another_chain_ends_it() -> None:
             await header(pool)
 
 
+async def test_blocks_of_a_node_that_serves_another_chain_from_now_on_are_never_taken() -> None:
+    first, second = Provider(make.chain(20, fork="another")), Provider(list(A))
+    async with AsyncExitStack() as resources:
+        urls = [await resources.enter_async_context(provided(each)) for each in (first, second)]
+        pool = await pool_of(resources, *urls)
+        await header(pool)
+        # Nothing failed meanwhile, so nobody asked it again which chain it serves.
+        first.chain_id = 8
+        assert await RpcSource(pool, CHAIN_ID).blocks(BlockRange(3, 5)) == tuple(A[3:6])
+        first.asked.clear()
+        await RpcSource(pool, CHAIN_ID).blocks(BlockRange(3, 5))
+        assert first.asked == []
+
+
 async def test_a_node_with_another_genesis_comes_back_as_another_chain() -> None:
     first = Provider(list(A))
     async with AsyncExitStack() as resources:
@@ -316,7 +330,8 @@ async def test_batches_shrink_to_what_a_node_takes(response: Callable[[list[Any]
         assert await source.blocks(BlockRange(0, 9)) == tuple(A[:10])
         before = provider.requests
         assert await source.blocks(BlockRange(0, 4)) == tuple(A[:5])
-        assert provider.requests - before == -(-10 // most)
+        # Five blocks, their receipts, and the chain's id.
+        assert provider.requests - before == -(-11 // most)
         assert pool.learned()[pool.endpoints[0].key].batch_calls == most
 
 
@@ -333,8 +348,8 @@ async def test_what_was_learned_is_where_the_next_pool_starts() -> None:
         before = provider.requests
         assert await RpcSource(again, CHAIN_ID, batch_blocks=8).blocks(BlockRange(0, 3)) == tuple(A[:4])
         assert "eth_getBlockReceipts" not in provider.asked
-        # Its chain id, one batch of blocks, and one of receipts for each block: nothing is refused any more.
-        assert provider.requests - before == 1 + 1 + 4
+        # Its chain id, two batches of blocks and the id again, one of receipts for each block: nothing is refused.
+        assert provider.requests - before == 1 + 2 + 4
 
 
 # -- what is shown -----------------------------------------------------------------------------------------------------
@@ -378,4 +393,4 @@ async def test_requests_that_are_given_up_leave_their_places() -> None:
         assert sum(isinstance(result, asyncio.CancelledError) for result in results) == 20
         assert sum(result is None for result in results) == 20
         assert (pool.endpoints[0].under_way, len(pool.endpoints[0].queued)) == (0, 0)
-        assert pool.room == pool.width
+        assert pool.endpoints[0].load == 0

@@ -8,8 +8,9 @@ from core.errors import BadAnswer
 from core.store.memory import MemoryStore
 from core.types import Block, BlockRange, BlockRef, joined
 from indexer.ancestor import common_ancestor
+from simulator.node import Node
 from tests import make
-from tests.sim.world import Node, World
+from tests.sim.still import still_world
 
 LENGTH = 60
 A = make.chain(LENGTH)
@@ -19,7 +20,7 @@ class Still(Node):
     """A node that always answers with the same chain, and counts."""
 
     def __init__(self, chain: list[Block]) -> None:
-        super().__init__(World(0, settled=None))
+        super().__init__(still_world(), part=3)
         self.chain = chain
         self.asked = 0
 

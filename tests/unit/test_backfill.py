@@ -1,11 +1,13 @@
 import pytest
 
-from core.errors import BadAnswer, SeamBroken
+from core.errors import BadAnswer, SeamBroken, Unverified
 from core.store.memory import MemoryStore
 from core.types import Block, BlockRange, BlockRef
-from indexer.backfill import Backfill, WantedRange
+from indexer.backfill import ASIDE_S, Backfill, WantedRange
+from simulator.node import Node
 from tests import make
-from tests.sim.world import Node, World
+from tests.sim.still import still_world
+from tests.unit.clocks import FakeClock
 
 A = make.chain(60)
 B = A[:20] + make.chain(40, onto=A[19], fork="b")
@@ -15,7 +17,7 @@ class Still(Node):
     """A node that holds one chain, and notes what it was asked for."""
 
     def __init__(self, chain: list[Block]) -> None:
-        super().__init__(World(0, settled=None))
+        super().__init__(still_world(), part=3)
         self.chain = chain
         self.wanted: list[BlockRange] = []
 
@@ -73,6 +75,16 @@ async def test_what_a_jump_left_out_is_filled_though_nobody_configured_it() -> N
     assert await spans(into) == [(10, 31)]
 
 
+async def test_orphans_just_below_what_is_retained_are_found_out() -> None:
+    into = await store((18, 22))
+    await into.commit(B[55:56], after=A[22].ref)
+    filling = Backfill(Still(B), into, [], name="t", chunk_blocks=5, settled_blocks=10, retain_blocks=30)
+    while await filling.step():
+        pass
+    assert await spans(into) == [(18, 55)]
+    assert [into.blocks[number].hash for number in range(18, 56)] == [block.hash for block in B[18:56]]
+
+
 async def test_a_range_apart_from_the_head_waits_until_it_is_settled() -> None:
     node = Still(A)
     young, old = await store((27, 28)), await store((29, 30))
@@ -97,6 +109,28 @@ async def test_an_answer_that_is_not_the_whole_chunk_is_refused(answer: list[Blo
     with pytest.raises(BadAnswer):
         await backfill(Odd(A), into).step()
     assert await spans(into) == [(10, 12), (30, 31)]
+
+
+async def test_a_block_that_nobody_serves_right_is_set_aside_and_the_rest_goes_on() -> None:
+    class Lying(Still):
+        lies = True
+
+        async def blocks(self, wanted: BlockRange) -> tuple[Block, ...]:
+            if self.lies and 7 in wanted:
+                raise Unverified(A[7].ref, "receipts_root", "receiptsRoot", "0x01", "0x02")
+            return await super().blocks(wanted)
+
+    into, node, clock = await store((30, 31)), Lying(A), FakeClock()
+    filling = Backfill(node, into, [WantedRange(0)], name="t", chunk_blocks=5, settled_blocks=10, clock=clock)
+    while await filling.step():
+        pass
+    assert await spans(into) == [(0, 6), (8, 31)]
+    clock.seconds += ASIDE_S - 1
+    assert not await filling.step()
+    node.lies = False
+    clock.seconds += 1
+    assert await filling.step()
+    assert await spans(into) == [(0, 31)]
 
 
 async def test_blocks_below_a_jump_that_were_replaced_meanwhile_are_discarded() -> None:

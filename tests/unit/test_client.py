@@ -16,7 +16,7 @@ class Scripted(RpcClient):
         self.answers = list(answers)
         self.sent: list[object] = []
 
-    async def _post(self, body: bytes) -> bytes:
+    async def post(self, body: bytes) -> bytes:
         self.sent.append(msgspec.json.decode(body))
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):

@@ -240,14 +240,19 @@ def test_code_that_was_not_loaded_is_not_called() -> None:
 
 
 async def test_a_warm_program_starts_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def never(*_: object) -> None:
+    asked: dict[str, object] = {}
+
+    async def never(*_: object, **options: object) -> None:
+        asked.update(options)
         raise AssertionError
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", never)
     await warm.warm()
     monkeypatch.setattr(native, "is_kept", lambda: False)
+    assert not asked
     with pytest.raises(AssertionError):
         await warm.warm()
+    assert asked["start_new_session"], "Ctrl-C would reach the compiler, which would tell where it was"
 
 
 async def test_a_compiler_that_fails_is_an_error_that_names_the_folder(

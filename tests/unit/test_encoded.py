@@ -172,7 +172,7 @@ async def test_only_the_end_of_a_long_way_is_encoded_beside_the_loop(monkeypatch
 
     node, store = Node(MADE), Store()
     _, encoded = await following(node, store)
-    monkeypatch.setattr("asyncio.to_thread", noted)
+    monkeypatch.setattr(encoded, "_offload", noted)
     fetch: Callable[[BlockRange], Awaitable[Chunk | None]] = encoded.fetch
     for wanted in (BlockRange(1, 1), BlockRange(2, 3), BlockRange(4, 6)):
         found = await fetch(wanted)

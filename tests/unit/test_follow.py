@@ -4,8 +4,9 @@ from core.errors import BadAnswer
 from core.store.memory import MemoryStore
 from core.types import Block, BlockRange, BlockRef, Head
 from indexer.follow import Follower
+from simulator.node import Node
 from tests import make
-from tests.sim.world import Node, World
+from tests.sim.still import still_world
 
 A = make.chain(40)
 B = A[:20] + make.chain(20, onto=A[19], fork="b")
@@ -15,7 +16,7 @@ class Several(Node):
     """A balancer: each kind of question reaches a backend of its own."""
 
     def __init__(self, blocks: list[Block], refs: list[Block] | None = None, head: list[Block] | None = None) -> None:
-        super().__init__(World(0, settled=None))
+        super().__init__(still_world(), part=3)
         self.of_blocks = blocks
         self.of_refs = blocks if refs is None else refs
         self.of_head = self.of_refs if head is None else head

@@ -8,9 +8,10 @@ import pytest
 from core.errors import RpcUnavailable, WrongChain
 from core.store.memory import MemoryStore
 from core.types import Head
-from indexer.head import FIRST_WORD_S, SILENCE_S, STALE_S, HeadWatch
+from indexer.head import FIRST_WORD_S, SILENCE_S, STALE_S, HeadWatch, Stream
+from simulator.node import Node
 from tests import make
-from tests.sim.world import Node, World
+from tests.sim.still import still_world
 from tests.unit.clocks import FakeClock
 
 A = [block.head for block in make.chain(20)]
@@ -32,7 +33,7 @@ class Polled(Node):
     """A node whose head the test sets."""
 
     def __init__(self, head: Head) -> None:
-        super().__init__(World(0, settled=None))
+        super().__init__(still_world(), part=3)
         self.now = head
 
     async def head(self) -> Head:
@@ -48,7 +49,7 @@ class Bench:
         self.opened = 0
         self.heads: asyncio.Queue[Head | Exception | None] = asyncio.Queue()
         self.watch = HeadWatch(
-            self.node, self.store, self.metrics, name="t", stream=self.stream if socket else None, clock=self.clock
+            self.node, self.store, self.metrics, name="t", streams=[self.stream] if socket else [], clock=self.clock
         )
 
     async def stream(self) -> AsyncGenerator[Head, None]:
@@ -170,3 +171,82 @@ async def test_a_lower_head_from_another_origin_is_believed_only_when_the_known_
     bench.clock.seconds += 2
     await watch._announce(A[7], "poll")
     assert await watch.newest() == A[7]
+
+
+class Silenced(Polled):
+    """A node that does not answer polling."""
+
+    async def head(self) -> Head:
+        raise RpcUnavailable("down")
+
+
+async def test_polling_that_fails_leaves_a_socket_that_speaks_open() -> None:
+    bench = Bench()
+    async with running(bench):
+        await bench.heads.put(A[1])
+        await bench.until(lambda: bench.watch._latest == A[1])
+        bench.watch._source = Silenced(A[0])
+        await bench.seconds(20)
+        await bench.heads.put(A[2])
+        await bench.until(lambda: bench.watch._latest == A[2])
+        assert (bench.opened, bench.metrics.dropped) == (1, [])
+
+
+async def test_polling_that_fails_without_a_socket_that_speaks_restarts_the_watch() -> None:
+    bench = Bench()
+    bench.watch._source = Silenced(A[0])
+    with pytest.raises(ExceptionGroup) as caught:
+        await bench.watch.run()
+    assert caught.group_contains(RpcUnavailable)
+
+
+async def test_a_socket_that_ends_is_followed_by_the_next_one() -> None:
+    bench = Bench()
+    opened: list[str] = []
+
+    def named(name: str) -> Stream:
+        async def stream() -> AsyncGenerator[Head, None]:
+            opened.append(name)
+            async for head in bench.stream():
+                yield head
+
+        return stream
+
+    bench.watch = HeadWatch(
+        bench.node, bench.store, bench.metrics, name="t", streams=[named("a"), named("b")], clock=bench.clock
+    )
+    async with running(bench):
+        await bench.heads.put(A[1])
+        await bench.heads.put(None)
+        await bench.until(lambda: opened == ["a", "b"])
+        await bench.heads.put(A[2])
+        await bench.until(lambda: bench.watch._latest == A[2])
+        await bench.heads.put(RpcUnavailable("hung up"))
+        await bench.until(lambda: opened == ["a", "b", "a"])
+
+
+class Slow:
+    """An agreement that takes its time."""
+
+    def __init__(self) -> None:
+        self.asked: list[Head] = []
+        self.gate = asyncio.Event()
+
+    async def agreed(self, head: Head) -> Head:
+        self.asked.append(head)
+        await self.gate.wait()
+        return head
+
+
+async def test_while_one_head_is_agreed_on_only_the_newest_after_it_is_kept() -> None:
+    bench, slow = Bench(), Slow()
+    bench.watch = HeadWatch(
+        bench.node, bench.store, bench.metrics, name="t", streams=[bench.stream], agreement=slow, clock=bench.clock
+    )
+    async with running(bench):
+        for head in A[1:6]:
+            await bench.heads.put(head)
+            await bench.until(lambda: bench.watch._socket_height == head.ref.number)  # noqa: B023 - awaited here
+        slow.gate.set()
+        await bench.until(lambda: bench.watch._latest == A[5])
+    assert [head for head in slow.asked if head != A[0]] == [A[1], A[5]]

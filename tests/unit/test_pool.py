@@ -218,27 +218,19 @@ async def test_a_turn_that_comes_together_with_a_cancellation_is_passed_on() -> 
     assert endpoint.under_way == endpoint.width
 
 
-async def test_room_is_what_would_be_sent_at_once() -> None:
-    node = Fake("a")
-    pool = pool_of(node)
-    await pool.call("eth_a")
-    gate = asyncio.Event()
+async def test_a_block_refused_as_an_archive_request_is_asked_of_the_archive_first_from_then_on() -> None:
+    first, second = Fake("a"), Fake("b")
+    pool = pool_of(first, second)
+    await pool.raw("eth_getBlockByNumber", "0x99", False)
+    refusal = RpcRefused("a", "eth_getBlockByNumber", -32701, "Archive requests require a personal token")
 
-    async def hang(method: str, *params: object) -> msgspec.Raw:
-        await gate.wait()
-        return msgspec.Raw(b"1")
+    def archive() -> object:
+        raise refusal
 
-    node.raw = hang  # type: ignore[method-assign]
-    assert (pool.width, pool.room) == (8, 8)
-    waiting = [asyncio.create_task(pool.raw("eth_a")) for _ in range(5)]
-    await asyncio.sleep(0)
-    assert (pool.width, pool.room) == (8, 3)
-    more = [asyncio.create_task(pool.raw("eth_a")) for _ in range(9)]
-    await asyncio.sleep(0)
-    assert pool.room == 0
-    gate.set()
-    await asyncio.gather(*waiting, *more)
-    assert pool.room == pool.width > 8
+    first.say = archive
+    for _ in range(3):
+        await pool.raw("eth_getBlockByNumber", "0x5", False)
+    assert first.asked.count("eth_getBlockByNumber") == 2
 
 
 async def test_an_answer_that_the_asker_cannot_use_is_asked_of_the_next_node() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from core.errors import BadConfig, RpcUnavailable, ServiceEnded, Transient
+from core.errors import BadConfig, RpcUnavailable, ServiceEnded, Stalled, Transient
 from core.service import CALM_S, PAUSE_S, exit_code, first_of, supervise
 from tests.unit.clocks import FakeClock
 
@@ -180,3 +180,20 @@ async def test_a_service_that_is_cancelled_by_nobody_has_failed() -> None:
 def test_what_a_person_must_configure_exits_with_78() -> None:
     found = [exit_code(error) for error in (BadConfig("x"), ServiceEnded("x"), ValueError("x"), RpcUnavailable("x"))]
     assert found == [78, 1, 1, 1]
+
+
+async def test_an_error_that_ends_all_ends_all_and_is_raised() -> None:
+    metrics, stopped = Counting(), []
+
+    async def waits() -> None:
+        try:
+            await for_ever()
+        finally:
+            stopped.append("waits")
+
+    with pytest.raises(Stalled):
+        await supervise([Does(waits), Does(failing([Stalled("nothing")]))], metrics, ends_all=Stalled)
+    assert (stopped, metrics.restarts) == (["waits"], [])
+    with pytest.raises(BadConfig):
+        await supervise([Does(failing([Stalled("nothing"), BadConfig("end")]))], metrics, clock=FakeClock())
+    assert metrics.restarts == [("does", "Stalled")]

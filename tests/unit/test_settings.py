@@ -26,14 +26,14 @@ def fault(tmp_path: Path, text: str = "", **env: str) -> str:
 def test_one_variable_makes_one_chain(tmp_path: Path) -> None:
     found = settings(tmp_path, RPC_URL=NODE, WS_URL="wss://node.example", BACKFILL="0..9,20..")
     assert list(found.chains) == ["node"]
-    assert found.chains["node"].http == NODE
+    assert found.chains["node"].http == (NODE,)
     assert found.chains["node"].backfill == (BlockSpan(first=0, last=9), BlockSpan(first=20))
     assert found.explorer_chain == "node"
 
 
 def test_the_variable_gives_a_profiles_chain_its_node(tmp_path: Path) -> None:
     found = settings(tmp_path, profile="mainnet", RPC_URL=NODE)
-    assert (found.chains["mainnet"].http, found.chains["mainnet"].chain_id) == (NODE, 1)
+    assert (found.chains["mainnet"].http, found.chains["mainnet"].chain_id) == ((NODE,), 1)
 
 
 def test_the_variable_cannot_mean_two_chains(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_credentials_stand_between_files_and_environment(tmp_path: Path) -> None
 def test_the_node_may_be_a_credential(tmp_path: Path) -> None:
     (tmp_path / "chainworkd_rpc_url").write_text(NODE)
     found = load(environ={"CREDENTIALS_DIRECTORY": str(tmp_path)})
-    assert found.chains["node"].http == NODE
+    assert found.chains["node"].http == (NODE,)
 
 
 def test_an_unknown_credential_is_refused(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_chains_inherit_defaults_also_from_the_environment(tmp_path: Path) -> No
     found = settings(tmp_path, text, DEFAULTS__POLL_S="9", CHAINS__B__HTTP="http://b", RPC_URL="")
     a, b = found.chains["a"], found.chains["b"]
     assert (a.max_blocks, a.batch_blocks, a.poll_s) == (7, 3, 9.0)
-    assert (b.max_blocks, b.batch_blocks, b.poll_s, b.http) == (7, 10, 9.0, "http://b")
+    assert (b.max_blocks, b.batch_blocks, b.poll_s, b.http) == (7, 10, 9.0, ("http://b",))
 
 
 def test_lists_may_come_from_the_environment(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from builders import ticks
-from builders.uniswap_v3 import MAX_TICK
+from builders.ticks import MAX_TICK
 
 FOLDER = Path(os.environ.get("VECTORS_DIR", Path(__file__).resolve().parents[3] / "shared" / "vectors"))
 FILE = FOLDER / "uniswap_v3.json"

@@ -11,7 +11,7 @@ from tests.bench.expected import Sums, counted
 from tests.bench.fixture.build import tokens_of
 from tests.bench.measure import Fixture, Run
 from tests.bench.node import SETTLED, recorded_node
-from tests.bench.ours import EVENTS, FULL, Job
+from tests.bench.ours import EVENTS, FULL, VERIFIED
 from tests.bench.peers.cryo import Cryo
 from tests.bench.peers.etl import EthereumEtl
 from tests.bench.peers.peer import HOMES, Cost, Peer, Work
@@ -25,9 +25,9 @@ PEERS: Mapping[str, Peer] = {"etl": EthereumEtl(), "cryo": Cryo(), "subsquid": S
 
 @dataclass(slots=True)
 class Match:
-    """All runs of ours and theirs; `wrong` is what theirs holds differently from the fixture."""
+    """All runs of ours, by job, and theirs; `wrong` is what theirs holds differently from the fixture."""
 
-    ours: "list[Side]" = field(default_factory=list)
+    ours: "dict[str, list[Side]]" = field(default_factory=dict)
     theirs: "list[Side]" = field(default_factory=list)
     wrong: dict[str, object] = field(default_factory=dict)
 
@@ -46,15 +46,18 @@ class Side:
 async def compare(fixture: Fixture, report: Report, peer: Peer, repeat: int = 3) -> float | None:
     """Run ours and the peer in turn, `repeat` times; return peer's wall over ours, None if they hold different things.
 
-    Where this version has no job like the peer's, the peer runs alone: its figures stand, and no ratio.
+    The full job is run a second time with every block verified, which no peer does: a ratio of its own. Where this
+    version has no job like the peer's, the peer runs alone: its figures stand, and no ratio.
     """
     await peer.install(HOMES / peer.name)
-    job = FULL if peer.job == "full" else ours.events(tokens_of(fixture.meta))
+    events = ours.events(tokens_of(fixture.meta))
+    jobs = [FULL, VERIFIED] if peer.job == "full" else [events] if events else []
     expected = _expected(fixture, peer)
     match = Match()
     for _ in range(repeat):
-        if job is not None:
-            match.ours.append(_side(await measure.once(fixture, job, fixture.whole, expected=expected)))
+        for job in jobs:
+            run = await measure.once(fixture, job, fixture.whole, expected=expected)
+            match.ours.setdefault(job.name, []).append(_side(run))
         cost, sums = await _theirs(fixture, peer)
         match.theirs.append(_their_side(cost))
         match.wrong |= expected.differences(sums)
@@ -62,7 +65,7 @@ async def compare(fixture: Fixture, report: Report, peer: Peer, repeat: int = 3)
             peer.name, version=peer.version, **asdict(match.theirs[-1]), steps=dict(cost.steps), sums=sums.said(),
             compared=expected.shared(sums), different=match.wrong,
         )  # fmt: skip
-    return _verdict(report, peer, job, match)
+    return _verdict(report, peer, match)
 
 
 def _expected(fixture: Fixture, peer: Peer) -> Sums:
@@ -88,20 +91,27 @@ def _their_side(cost: Cost) -> Side:
     return Side(cost.wall_s, cost.cpu_s, cost.pg_cpu_s, cost.peak.pss / MB, cost.peak.rss / MB)
 
 
-def _verdict(report: Report, peer: Peer, job: Job | None, match: Match) -> float | None:
+def _verdict(report: Report, peer: Peer, match: Match) -> float | None:
     text = f"{peer.name} {peer.version}: {_said(match.theirs)}"
     if match.wrong:
         report.row(f"beside {peer.name}", f"{text}; no ratio, different from the fixture: {', '.join(match.wrong)}")
         return None
-    if job is None:
+    if not match.ours:
         report.row(f"beside {peer.name}", f"{text}; no ratio, this version has no {peer.job} job")
         return None
-    mine, theirs = _medians(match.ours), _medians(match.theirs)
+    ratios = [_ratio(report, peer, job, sides, match.theirs) for job, sides in match.ours.items()]
+    return ratios[0]
+
+
+def _ratio(report: Report, peer: Peer, job: str, ours_: Sequence[Side], their: Sequence[Side]) -> float:
+    mine, theirs = _medians(ours_), _medians(their)
     ratio = theirs["wall_s"] / mine["wall_s"]
     cpu = _cpu(theirs) / _cpu(mine)
-    report.line(f"beside-{peer.name}", job=job.name, ratio=ratio, cpu_ratio=cpu, ours=mine, theirs=theirs)
+    report.line(f"beside-{peer.name}", job=job, ratio=ratio, cpu_ratio=cpu, ours=mine, theirs=theirs)
     report.row(
-        f"beside {peer.name}", f"{ratio:.2f} x as fast, their CPU {cpu:.2f} x ours; ours: {_said(match.ours)}; {text}"
+        f"beside {peer.name}, {job}",
+        f"{ratio:.2f} x as fast, their CPU {cpu:.2f} x ours; ours: {_said(ours_)};"
+        f" {peer.name} {peer.version}: {_said(their)}",
     )
     return ratio
 
