@@ -221,7 +221,7 @@ class Story:
     def __init__(self, pg: Pool, store: PgStore, seed: int) -> None:
         self._pg, self._store, self._dice = pg, store, Random(seed)
         self.chain, self._low, self._forks, self._fresh = list[Block](), 0, 0, 100
-        self.venue = replace(VENUE, max_age=timedelta(minutes=40))
+        self.venue = replace(VENUE, max_age=timedelta(hours=1))
         self.pricer = Pricer(pg, CHAIN, self.venue)
 
     async def begin(self) -> None:
@@ -287,7 +287,7 @@ async def test_prices_equal_those_of_a_fresh_index_whatever_happened(pg: Pool, s
     story = Story(pg, store, seed)
     await story.begin()
     priced = 0
-    for _ in range(12):
+    for _ in range(15):
         await story.step()
         priced += await story.check()
     assert priced > 10
@@ -308,7 +308,8 @@ async def test_prices_are_read_from_one_index_and_few_rows(pg: Pool, store: PgSt
     plans = []
     for sql, arguments in (
         (ticks.SQL_NEWEST, ([POOL.address], 0, 10)),
-        (ticks.SQL_WITHIN, ([POOL.address], 0, 10)),
+        (ticks.SQL_SAID, ([POOL.address], 0, 10)),
+        (ticks.SQL_CHANGES, ([POOL.address], 0, 10)),
     ):
         async with pg.acquire() as conn, conn.transaction():
             await conn.execute("set local enable_seqscan = off")
