@@ -77,7 +77,7 @@ def _api(
 ) -> Sequence[Service]:
     readiness = readiness_of(settings, pool)
     assert sockets.api is not None, "bind gives the api role its socket"
-    hub = FactHub(pool, metrics.for_streams(), max_streams=settings.api.max_streams)
+    hub = FactHub(pool, metrics.for_streams(), max_streams=settings.api.streams)
     face = client_face(settings, pool, readiness, passwords, SystemClock(), metrics=metrics, hub=hub, groups=groups)
     public = application(face.routes, metrics, gate=face.gate, cors_origins=settings.api.cors_origins, groups=groups)
     probing = application([*probes(metrics, readiness), *status_page(pool, readiness)], metrics, gate=ops_gate())
