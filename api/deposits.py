@@ -13,7 +13,8 @@ from api.addresses import checksum
 from api.amounts import display
 from api.errors import BadRequest, Conflict
 from api.listings import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, SORTS, Links, Style, anchored
-from api.schemas import ETHER, iso, short
+from api.schemas import ETHER, short
+from api.times import iso
 from core.hex import to_hex
 from core.store.deposits import (
     DepositFilter,

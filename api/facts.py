@@ -7,7 +7,7 @@ from typing import Final, Literal
 import msgspec
 
 from api.reorgs import id_of
-from api.schemas import iso
+from api.times import iso
 from core.facts import BlockFact, FillFact, FinalizeFact, ReorgFact, Told
 from core.hex import to_hex
 from core.store.copy import block_time

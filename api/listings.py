@@ -1,6 +1,6 @@
 """Listings of transactions over HTTP: query parameters to filters, pages to answers with links that do not shift."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 from urllib.parse import urlencode
@@ -9,10 +9,11 @@ from starlette.requests import Request
 
 from api import params
 from api.errors import BadRequest, Conflict
+from api.prices import Values
 from api.schemas import Page, Transaction
 from core.hex import to_hex
 from core.store.listing import AnchorGone, Direction, Filter, Window
-from core.store.reader import Reader, TxPage
+from core.store.reader import Reader, StoredTx, TxPage
 from core.types import BlockRef
 
 MAX_PAGE_SIZE: Final = 200
@@ -35,8 +36,14 @@ class Style:
     public_url: str
 
 
-async def answer(request: Request, chain: Reader, address: bytes | None, style: Style) -> Page:
-    """Answer one page of the transactions that the request's parameters ask for, of `address` if it is given."""
+Valued = Callable[[Sequence[StoredTx]], Awaitable[Values]]
+
+
+async def answer(request: Request, chain: Reader, address: bytes | None, style: Style, valued: Valued) -> Page:
+    """Answer one page of the transactions that the request's parameters ask for, of `address` if it is given.
+
+    `valued` says what they were worth.
+    """
     wanted = _filter(request, address)
     number, window = _window(request)
     as_of = params.optional_block(request, "as_of")
@@ -47,7 +54,9 @@ async def answer(request: Request, chain: Reader, address: bytes | None, style: 
         found = await chain.transactions(wanted, window, as_of=as_of, as_of_hash=as_of_hash)
     except AnchorGone as error:
         raise Conflict(f"as_of: {error}; start again without it") from error
-    return _page(found, number, window.limit, style.symbol, Links(request, anchored(found.anchor), style.public_url))
+    values = await valued(found.txs)
+    data = [Transaction.of(tx, style.symbol, values) for tx in found.txs]
+    return _page(found, data, number, window.limit, Links(request, anchored(found.anchor), style.public_url))
 
 
 def _filter(request: Request, address: bytes | None) -> Filter:
@@ -90,7 +99,7 @@ def _window(request: Request) -> tuple[int | None, Window]:
     return number, Window(limit=size, offset=(number - 1) * size, oldest_first=oldest_first)
 
 
-def _page(found: TxPage, number: int | None, size: int, symbol: str, links: "Links") -> Page:
+def _page(found: TxPage, data: list[Transaction], number: int | None, size: int, links: "Links") -> Page:
     pages = -(-found.total // size)
     last = found.txs[-1] if len(found.txs) == size else None
     next_cursor = None if last is None else f"{last.block_number}-{last.tx_index}"
@@ -98,7 +107,7 @@ def _page(found: TxPage, number: int | None, size: int, symbol: str, links: "Lin
     reachable = pages if found.is_exact or number is None or last is None else max(pages, number + 1)
     following, previous = links.around(number, reachable, next_cursor)
     return Page(
-        data=[Transaction.of(tx, symbol) for tx in found.txs],
+        data=data,
         page=number,
         page_size=size,
         total_results=found.total,

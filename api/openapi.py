@@ -6,16 +6,17 @@ from typing import Any, Final
 
 import msgspec
 
-from api import deposits, facts, params, reorgs, schemas
+from api import candles, deposits, facts, params, reorgs, schemas
 from api.errors import Envelope
 from api.listings import DEFAULT_PAGE_SIZE, DIRECTIONS, MAX_PAGE_SIZE, STATUSES
+from api.prices import TokenPrice
 
 Json = dict[str, Any]
 
 ANSWERS: Final[Sequence[type[msgspec.Struct]]] = (
     schemas.Health, schemas.Block, schemas.TransactionDetail, schemas.Page, schemas.Token,
     deposits.Deposit, deposits.DepositList, reorgs.Reorg, reorgs.ReorgList, reorgs.OrphanedBlockList,
-    reorgs.OrphanedTransactionList, Envelope,
+    reorgs.OrphanedTransactionList, TokenPrice, candles.Candles, Envelope,
 )  # fmt: skip
 EVENTS: Final[Sequence[type[msgspec.Struct]]] = (
     facts.HelloEvent, facts.BlockEvent, facts.ReorgEvent, facts.FinalizeEvent, facts.FillEvent, facts.HeartbeatEvent,
@@ -72,12 +73,24 @@ QUERY: Final[Mapping[str, tuple[Json, str]]] = {
     ),
     "cursor": ({"type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,9}$"}, "next_cursor of an earlier answer"),
     "as_of": (_NUMBER, "block the listing is anchored at"),
+    "at": ({"anyOf": [{"type": "string", "pattern": "^[0-9]{1,18}$"}, _TIME]}, "a block's number, or a time"),
+    "pool": (_ADDRESS, "a Uniswap v3 pool"),
+    "quote": (_ADDRESS, "the pool's other token; the wrapped native coin without it"),
+    "fee": ({"type": "integer", "minimum": 1, "maximum": 999_999}, "the pool's fee in millionths; else the deepest"),
+    "interval": ({"enum": list(candles.INTERVALS), "default": "1h"}, "the length of a candle"),
+    "limit": (
+        {"type": "integer", "minimum": 1, "maximum": candles.MOST, "default": candles.DEFAULT},
+        "how many spans before to_date, if there is no from_date",
+    ),
     "as_of_hash": (_HASH, "hash of that block"),
 }
 # What differs from QUERY on one path.
 QUERY_OF: Final[Mapping[tuple[str, str], tuple[Json, str]]] = {
     ("/api/v1/vault/deposits", "cursor"): (_LOG, "next_cursor of an earlier answer"),
     ("/api/v1/vault/deposits", "token"): (_ADDRESS, "deposits of this token; the zero address is the native coin"),
+    ("/api/v1/prices/candles", "token"): (_ADDRESS, "the token that is priced"),
+    ("/api/v1/prices/candles", "from_date"): (_TIME, "time of the first candle"),
+    ("/api/v1/prices/candles", "to_date"): (_TIME, "time of the last candle; now without it"),
     ("/api/v1/reorgs", "cursor"): (_REORG, "next_cursor of an earlier answer"),
     ("/api/v1/reorgs", "as_of"): (_REORG, "newest reorg that the listing speaks of, as links carry it"),
     ("/api/v1/reorgs/{id}/blocks", "cursor"): (_NUMBER, "next_cursor of an earlier answer"),
@@ -119,7 +132,7 @@ def document(paths: Mapping[str, tuple[str, type[msgspec.Struct], Sequence[str]]
 
 def _operation(path: str, summary: str, answer: type[msgspec.Struct], query: Sequence[str]) -> Json:
     inside = [name for name in PATH if f"{{{name}}}" in path]
-    errors = sorted({*EVERYWHERE, *([404] if inside else []), *([409] if "as_of" in query else [])})
+    errors = sorted({*EVERYWHERE, *([404] if inside or "pool" in query else []), *([409] if "as_of" in query else [])})
     below = next((described for start, described in PATH_OF.items() if path.startswith(start)), None)
     return {
         "summary": summary,

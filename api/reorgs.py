@@ -13,7 +13,8 @@ from api.addresses import checksum
 from api.amounts import display, exact
 from api.errors import BadRequest
 from api.listings import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, SORTS, Links, Style
-from api.schemas import ETHER, GWEI, STATUS, iso
+from api.schemas import ETHER, GWEI, STATUS
+from api.times import iso
 from core.hex import to_hex
 from core.store.reader import StoredTx
 from core.store.reorgs import KEY_BYTES, OrphanBlock, Place, Reorgs, ReorgWindow, StoredReorg

@@ -1,14 +1,15 @@
 """What the explorer answers, field for field as the seed document shows it. Numbers are exact, never floats."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal
 
 import msgspec
 
 from api.addresses import checksum
-from api.amounts import display, exact
+from api.amounts import Plain, display, exact
+from api.prices import NATIVE_DECIMALS, SOURCE, PriceInfo, Values, usd
+from api.times import iso
 from core.hex import to_hex
 from core.store.reader import Lag, StoredBlock, StoredToken, StoredTransfer, StoredTx
 from core.store.verified import Completeness, Quarantined
@@ -90,13 +91,17 @@ class ShortTransfer(msgspec.Struct):
     amount_usd: Decimal | None
 
     @classmethod
-    def of(cls, stored: StoredTransfer) -> "ShortTransfer":
-        """Make it from a stored transfer."""
-        return cls(token_symbol=stored.token.symbol, amount_display=amount_display(stored), amount_usd=None)
+    def of(cls, stored: StoredTransfer, tx: StoredTx, values: Values) -> "ShortTransfer":
+        """Make it from a stored transfer of `tx`."""
+        return cls(
+            token_symbol=stored.token.symbol,
+            amount_display=amount_display(stored),
+            amount_usd=amount_usd(stored, tx, values),
+        )
 
 
 class LongTransfer(msgspec.Struct):
-    """A token transfer in a transaction's detail."""
+    """A token transfer in a transaction's detail. Additive: `price`, null for what is not fungible."""
 
     contract_address: str
     token_symbol: str | None
@@ -107,11 +112,13 @@ class LongTransfer(msgspec.Struct):
     amount_display: str
     amount_usd: Decimal | None
     token_id: str | None
+    price: PriceInfo | None
 
     @classmethod
-    def of(cls, stored: StoredTransfer) -> "LongTransfer":
-        """Make it from a stored transfer."""
+    def of(cls, stored: StoredTransfer, tx: StoredTx, values: Values) -> "LongTransfer":
+        """Make it from a stored transfer of `tx`."""
         moved = stored.transfer
+        fungible = moved.standard is TokenStandard.ERC20
         return cls(
             contract_address=checksum(moved.token),
             token_symbol=stored.token.symbol,
@@ -120,9 +127,10 @@ class LongTransfer(msgspec.Struct):
             from_address=checksum(moved.sender),
             to_address=checksum(moved.recipient),
             amount_display=amount_display(stored),
-            amount_usd=None,
+            amount_usd=amount_usd(stored, tx, values),
             # A string: ids have up to 78 digits, and JSON readers keep 15.
             token_id=None if moved.token_id is None else str(moved.token_id),
+            price=values.info(values.token(tx, moved.token), stored.token.decimals or 0) if fungible else None,
         )
 
 
@@ -167,28 +175,36 @@ class Transaction(CommonTransaction, kw_only=True):
     token_transfers: list[ShortTransfer]
 
     @classmethod
-    def of(cls, tx: StoredTx, native_symbol: str) -> "Transaction":
+    def of(cls, tx: StoredTx, native_symbol: str, values: Values) -> "Transaction":
         """Make it from a stored transaction."""
-        return cls(**_common(tx, native_symbol), token_transfers=[ShortTransfer.of(each) for each in tx.transfers])
+        transfers = [ShortTransfer.of(each, tx, values) for each in tx.transfers]
+        return cls(**_common(tx, native_symbol, values), token_transfers=transfers)
 
 
 class TransactionDetail(CommonTransaction, kw_only=True):
-    """GET /api/v1/transactions/{hash}."""
+    """GET /api/v1/transactions/{hash}. Additive: `price`, the native coin's."""
 
     gas_fee_eth: Decimal
     token_transfers: list[LongTransfer]
     price_source: str | None
     price_timestamp: str | None
+    price: PriceInfo
 
     @classmethod
-    def of(cls, tx: StoredTx, native_symbol: str) -> "TransactionDetail":
+    def of(cls, tx: StoredTx, native_symbol: str, values: Values) -> "TransactionDetail":
         """Make it from a stored transaction."""
-        fee = exact(tx.gas_used * tx.paid_gas_price, ETHER)
-        transfers = [LongTransfer.of(each) for each in tx.transfers]
+        transfers = [LongTransfer.of(each, tx, values) for each in tx.transfers]
+        native = values.native(tx)
+        # All prices are of the transaction's block; without a value there is neither source nor time.
+        valued = native.usd is not None or any(each.amount_usd is not None for each in transfers)
         return cls(
-            **_common(tx, native_symbol), gas_fee_eth=fee, token_transfers=transfers, price_source=None,
-            price_timestamp=None,
-        )  # fmt: skip
+            **_common(tx, native_symbol, values),
+            gas_fee_eth=exact(fee_of(tx), ETHER),
+            token_transfers=transfers,
+            price_source=SOURCE if valued else None,
+            price_timestamp=iso(tx.block_time) if valued else None,
+            price=values.info(native, NATIVE_DECIMALS),
+        )
 
 
 class Page(msgspec.Struct):
@@ -213,6 +229,17 @@ class Page(msgspec.Struct):
     covered: list[tuple[int, int]]
 
 
+def amount_usd(stored: StoredTransfer, tx: StoredTx, values: Values) -> Decimal | None:
+    """Return what a transfer of `tx` was worth, None for what is not fungible and without a price."""
+    moved = stored.transfer
+    return usd(moved.amount, values.token(tx, moved.token)) if moved.standard is TokenStandard.ERC20 else None
+
+
+def fee_of(tx: StoredTx) -> int:
+    """Return what the transaction's gas cost, in wei."""
+    return tx.gas_used * tx.paid_gas_price
+
+
 def amount_display(stored: StoredTransfer) -> str:
     """Return the amount with the token's symbol, exact: scaled by its decimals where it has them, else in base units.
 
@@ -231,12 +258,13 @@ def short(address: bytes) -> str:
     return f"{text[:6]}…{text[-4:]}"
 
 
-def iso(at: datetime) -> str:
-    """Return a time as 2026-04-30T12:00:12Z."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _plain(value: object) -> msgspec.Raw:
+    if isinstance(value, Plain):
+        return msgspec.Raw(format(value, "f").encode())
+    raise TypeError(f"answers: expected what JSON can hold, found {type(value).__name__}")
 
 
-_encoder: Final = msgspec.json.Encoder(decimal_format="number")
+_encoder: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=_plain)
 
 
 def encode(answer: msgspec.Struct) -> bytes:
@@ -244,7 +272,8 @@ def encode(answer: msgspec.Struct) -> bytes:
     return _encoder.encode(answer)
 
 
-def _common(tx: StoredTx, native_symbol: str) -> dict[str, Any]:
+def _common(tx: StoredTx, native_symbol: str, values: Values) -> dict[str, Any]:
+    native = values.native(tx)
     return {
         "hash": to_hex(tx.hash),
         "block_number": tx.block_number,
@@ -253,10 +282,10 @@ def _common(tx: StoredTx, native_symbol: str) -> dict[str, Any]:
         "to_address": None if tx.recipient is None else checksum(tx.recipient),
         "contract_address": None if tx.contract_address is None else checksum(tx.contract_address),
         "value_native": display(tx.value, ETHER, native_symbol),
-        "value_usd": None,
+        "value_usd": usd(tx.value, native),
         "gas_used": tx.gas_used,
         "gas_price_gwei": exact(tx.paid_gas_price, GWEI),
-        "gas_fee_usd": None,
+        "gas_fee_usd": usd(fee_of(tx), native),
         "status": STATUS[tx.status],
         "finality": tx.finality,
     }

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from math import isqrt
 
 from builders.call import Call, invoke
+from builders.ticks import MAX_TICK
 
-MAX_TICK = 887_272  # TickMath.MAX_TICK
 NO_LIMIT = 0  # sqrtPriceLimitX96 = 0: the swap runs as far as the amount goes
 
 

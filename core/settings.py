@@ -48,6 +48,7 @@ from core.fields import (
     WsUrls,
     several,
 )
+from core.price_settings import PriceSettings
 
 PREFIX: Final = "CHAINWORKD_"
 # Variables that choose the sources, or stand for several settings; everything else must name a setting.
@@ -225,6 +226,7 @@ class ChainSettings(ChainDefaults):
     watched: tuple[HexAddress, ...] = ()
     vaults: tuple[HexAddress, ...] = ()
     token_overrides: str = ""
+    prices: PriceSettings = PriceSettings()
 
     @property
     def primaries(self) -> tuple[str, ...]:

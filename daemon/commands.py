@@ -8,7 +8,7 @@ import msgspec
 
 from accounts import tokens
 from accounts.audit import COMMAND_LINE, By
-from api.schemas import iso
+from api.times import iso
 from core.errors import BadConfig
 from core.settings import Settings
 from core.store import migrate as migrations

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -15,6 +15,7 @@ from api.server import listen, url_of
 from core.errors import BadConfig, ServiceEnded
 from core.hex import to_hex
 from core.metrics import Metrics
+from core.price_settings import PriceSettings
 from core.service import Service, supervise
 from core.settings import BuilderSettings, Settings
 from core.store.pool import Pool, open_pool
@@ -49,8 +50,10 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int | None:
     folder = _folder(settings, arguments, "demo")
     async with Devnet(folder=folder / "chain", chain_id=_local(settings)) as town:
         vaults = (to_hex(town.contracts["vault"]),)
-        nodes = {"http": (town.http_url,), "ws": (town.ws_url,)}
-        chain = settings.chains[PROFILE].model_copy(update={**nodes, "vaults": vaults})
+        own = {
+            "http": (town.http_url,), "ws": (town.ws_url,), "vaults": vaults, "prices": venue(town.contracts),
+        }  # fmt: skip
+        chain = settings.chains[PROFILE].model_copy(update=own)
         prices = listen("127.0.0.1", 0, "demo feed")
         changes = {
             "data_dir": str(folder), "chains": {PROFILE: chain}, "default_chain": PROFILE, **_ports(settings),
@@ -75,6 +78,14 @@ async def devnet(settings: Settings, arguments: argparse.Namespace) -> int | Non
         _say("\n".join(lines))
         await supervise([Town(town)], Metrics())
     return None
+
+
+def venue(at: Mapping[str, bytes]) -> PriceSettings:
+    """Return the settings of prices for the Uniswap v3 among the local chain's contracts, whose pools are small."""
+    return PriceSettings(
+        factory=to_hex(at["uniswap_v3_factory"]), wrapper=to_hex(at["weth"]),
+        stables=tuple(to_hex(at[name]) for name in ("usdc", "usdt", "dai")), min_depth=1,
+    )  # fmt: skip
 
 
 def _builder(settings: Settings, town: Devnet, feed: str) -> BuilderSettings:
@@ -166,6 +177,7 @@ class Greeter:
     def _text(self, tx_hash: bytes, number: int) -> str:
         api = self._house.api_url
         v1, trader = f"{api}/api/v1", checksum(self._town.actors[0])
+        bitcoin, weth, usdc = (checksum(self._town.contracts[name]) for name in ("wbtc", "weth", "usdc"))
         head = f"curl -s -H 'Authorization: Bearer {self._token}'"
         metrics = "  ".join(f"{self._house.ops_url(role)}/metrics" for role in ROLES)
         return f"""
@@ -185,6 +197,8 @@ chainworkd demo: a local chain is being indexed and served. Ctrl-C stops it; sta
   {head} {v1}/blocks/{number}
   {head} {v1}/transactions/{to_hex(tx_hash)}
   {head} '{v1}/transactions/address/{checksum(self._town.actors[0])}?page_size=5'
+  {head} {v1}/tokens/{bitcoin}/price
+  {head} '{v1}/prices/candles?token={weth}&quote={usdc}&fee=500&interval=1m'
   {head} '{v1}/vault/deposits?resolver={checksum(self._town.resolver)}&page_size=5'
   curl -s '{api}/v1/exchange/open?simulate=true&address={trader}' -H 'content-type: text/plain' -d '{ORDER}'
 """

@@ -18,6 +18,7 @@ from api.cookies import Cookies
 from api.credentials import LOOPBACK, ApiKeys, Origins, SessionCookies
 from api.hub import FactHub
 from api.limits import Budget, RateLimiter
+from api.prices import Prices
 from api.readiness import Readiness
 from api.routes import description
 from api.routes.accounts import Desk, SignIn, SignInLimits
@@ -25,6 +26,7 @@ from api.routes.builder import Builder
 from api.routes.explorer import Explorer
 from api.routes.operations import probes, status_page
 from api.routes.people import People
+from api.routes.prices import PriceRoutes
 from api.server import HttpServer
 from api.stream import Stream
 from core import systemd
@@ -35,6 +37,7 @@ from core.service import Service
 from core.settings import Settings
 from core.store.pool import Pool, open_pool
 from daemon.builder import builder_of
+from daemon.prices import venues
 from daemon.processes import Sockets
 from daemon.readiness import ops_gate, readiness_of
 
@@ -113,10 +116,12 @@ def client_face(
     access = AccessTokens(pool, clock, lifetime=timedelta(minutes=settings.auth.access_minutes))
     # A newcomer opens the API's address first. Off loopback the page stays on the operators' port.
     page = status_page(pool, readiness) if _loopback(settings) else []
-    explorer = _explorer(settings, pool, readiness)
+    prices = Prices(pool, venues(settings))
+    explorer = _explorer(settings, pool, readiness, prices)
     routes: list[BaseRoute] = [
         *groups,
         *explorer.routes(),
+        *PriceRoutes(pool, prices, explorer.named).routes(),
         Stream(hub, metrics.for_streams(), explorer.named),
         *description.routes(),
         *SignIn(_desk(settings, pool, passwords, access, clock, metrics=metrics)).routes(),
@@ -139,11 +144,11 @@ def _gate(settings: Settings, pool: Pool, access: AccessTokens, clock: Clock, *,
     return Gate(checks)
 
 
-def _explorer(settings: Settings, pool: Pool, readiness: Readiness) -> Explorer:
+def _explorer(settings: Settings, pool: Pool, readiness: Readiness, prices: Prices) -> Explorer:
     symbols: Mapping[str, str] = {name: chain.native_symbol for name, chain in settings.chains.items()}
     return Explorer(
         pool, readiness, default_chain=settings.explorer_chain, native_symbols=symbols,
-        public_url=settings.api.public_url,
+        public_url=settings.api.public_url, prices=prices,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from accounts.audit import COMMAND_LINE, By
 from accounts.passwords import Passwords, owasp
 from accounts.people import Person, Refused
 from accounts.roles import Role, Status
-from api.schemas import iso
+from api.times import iso
 from core.clock import SystemClock
 from core.errors import BadConfig
 from core.settings import Settings

@@ -1,5 +1,6 @@
 """The API's description, for programs and for people: /api/openapi.json and /api/docs."""
 
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
@@ -12,13 +13,17 @@ from api import openapi, openapi_people, stream
 from api.access import Scope, route
 from api.routes.explorer import PREFIX, Explorer
 from api.routes.operations import PAGE_POLICY
+from api.routes.prices import PriceRoutes
+
+
+def answered() -> dict[str, tuple[str, type[msgspec.Struct], Sequence[str]]]:
+    """Return what each path of the explorer answers and which query parameters it takes."""
+    return Explorer.described() | PriceRoutes.described()
 
 
 def document() -> dict[str, Any]:
     """Return the description of every path under /api."""
-    made = openapi.document(
-        {PREFIX + path: described for path, described in Explorer.described().items()}, streams=stream.PATHS
-    )
+    made = openapi.document({PREFIX + path: described for path, described in answered().items()}, streams=stream.PATHS)
     made["paths"] |= openapi_people.paths()
     made["components"]["schemas"] |= openapi_people.components()
     made["components"]["securitySchemes"] |= openapi_people.SECURITY_SCHEMES

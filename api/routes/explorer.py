@@ -1,6 +1,7 @@
 """The explorer: V1 of the trading app's API (docs/api.md). Bearer `hc_live_…`, envelope {"error", "code"}."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -12,6 +13,7 @@ from api import deposits, listings, params, reorgs, schemas
 from api.access import Scope, route
 from api.addresses import checksum
 from api.errors import BadRequest, NotFound, Unavailable
+from api.prices import Prices
 from api.readiness import Readiness
 from core.store import reader
 from core.store.deposits import Deposits
@@ -33,8 +35,10 @@ class Explorer:
         default_chain: str,
         native_symbols: Mapping[str, str],
         public_url: str,
+        prices: Prices,
     ) -> None:
         self._pool = pool
+        self._prices = prices
         self._readiness = readiness
         self._default_chain = default_chain
         self._symbols = native_symbols
@@ -107,12 +111,14 @@ class Explorer:
 
     async def transaction(self, request: Request) -> Response:
         """One transaction in full."""
-        symbol, chain = await self._admit(request)
+        name, chain_id = await self.named(request, ())
+        chain = Reader(self._pool, chain_id)
         wanted = params.tx_hash(request.path_params["hash"])
         found = await chain.transaction(wanted)
         if found is None:
             raise NotFound(f"hash: no transaction 0x{wanted.hex()} in {await _covered(chain)}")
-        return _answer(schemas.TransactionDetail.of(found, symbol))
+        values = await self._prices.values(name, chain_id, [found])
+        return _answer(schemas.TransactionDetail.of(found, self._symbol(name), values))
 
     async def token(self, request: Request) -> Response:
         """What a token says of itself."""
@@ -125,15 +131,17 @@ class Explorer:
 
     async def transactions(self, request: Request) -> Response:
         """Transactions that pass the filters, newest first unless asked otherwise."""
-        symbol, chain = await self._admit(request, "address", *listings.FILTERS, *listings.PAGING)
-        owner = params.optional_address(request, "address")
-        return _answer(await listings.answer(request, chain, owner, listings.Style(symbol, self._public_url)))
+        return await self._listed(request, params.optional_address(request, "address"), "address")
 
     async def address(self, request: Request) -> Response:
         """The transactions of an address."""
-        symbol, chain = await self._admit(request, *listings.FILTERS, *listings.PAGING)
-        owner = params.address(request.path_params["address"], "address")
-        return _answer(await listings.answer(request, chain, owner, listings.Style(symbol, self._public_url)))
+        return await self._listed(request, params.address(request.path_params["address"], "address"))
+
+    async def _listed(self, request: Request, owner: bytes | None, *known: str) -> Response:
+        name, chain_id = await self.named(request, (*known, *listings.FILTERS, *listings.PAGING))
+        style = listings.Style(self._symbol(name), self._public_url)
+        valued = partial(self._prices.values, name, chain_id)
+        return _answer(await listings.answer(request, Reader(self._pool, chain_id), owner, style, valued))
 
     async def deposits(self, request: Request) -> Response:
         """Vault deposits that pass the filters, newest first unless asked otherwise."""
@@ -186,7 +194,10 @@ class Explorer:
     async def _admitted(self, request: Request, *known: str) -> tuple[str, int]:
         """Check as `named`; return native symbol and id of the chain that is asked for."""
         name, chain_id = await self.named(request, known)
-        return self._symbols.get(name, "ETH"), chain_id
+        return self._symbol(name), chain_id
+
+    def _symbol(self, name: str) -> str:
+        return self._symbols.get(name, "ETH")
 
     async def named(self, request: HTTPConnection, known: Sequence[str]) -> tuple[str, int]:
         """Return name and id of the chain that is asked for. Raises BadRequest, also for parameters not in `known`."""

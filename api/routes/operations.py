@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from api.access import Scope, route
 from api.readiness import Readiness
-from api.schemas import iso
+from api.times import iso
 from core.hex import to_hex
 from core.metrics import Metrics
 from core.store import reader

@@ -71,14 +71,12 @@ SQL_PLACES_OF_HASHES: Final = """
 SQL_TRANSACTIONS: Final = """
     select t.block_number, t.tx_index, t.hash, t.sender, t.recipient, t.contract_address, t.value::text, t.type,
         t.nonce::text, t.gas::text, t.gas_used::text, t.gas_price::text, t.effective_gas_price::text, t.status,
-        (
-            select b.block_time from chain.block b
-            where b.chain_id = $1 and b.number = place.block_number and b.number between $4 and $5
-        ) as block_time
+        b.block_time, b.hash as block_hash
     from unnest($2::bigint[], $3::integer[]) as place (block_number, tx_index)
     join chain.transaction t
         on t.chain_id = $1 and t.block_number = place.block_number and t.tx_index = place.tx_index
         and t.block_number between $4 and $5
+    join chain.block b on b.chain_id = $1 and b.number = place.block_number and b.number between $4 and $5
 """
 SQL_FINAL: Final = "select safe_number as safe, finalized_number as finalized from chain.head where chain_id = $1"
 # All that a page says beside its rows.
@@ -174,6 +172,7 @@ class StoredTx:
     """A transaction with its receipt and its block's time. Prices are wei a gas; `status` None is unknown."""
 
     block_number: int
+    block_hash: bytes
     tx_index: int
     hash: bytes
     sender: bytes
@@ -190,6 +189,11 @@ class StoredTx:
     block_time: datetime
     transfers: tuple[StoredTransfer, ...] = ()
     finality: HowFinal = "latest"
+
+    @property
+    def block(self) -> BlockRef:
+        """The block it is in."""
+        return BlockRef(self.block_number, self.block_hash)
 
     @property
     def paid_gas_price(self) -> int:
@@ -446,6 +450,7 @@ def stored_tx(row: asyncpg.Record, transfers: Sequence[StoredTransfer] = (), fin
     """Return a row of SQL_TRANSACTIONS, or of what has the same columns, as a transaction."""
     return StoredTx(
         block_number=row["block_number"],
+        block_hash=row["block_hash"],
         tx_index=row["tx_index"],
         hash=row["hash"],
         sender=row["sender"],

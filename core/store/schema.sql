@@ -384,6 +384,26 @@ PARTITION BY RANGE (block_number);
 
 COMMENT ON TABLE chain.log IS 'Raw logs that settings or a watcher want kept (indexer/decode/logs.py); not all of them.';
 
+CREATE VIEW chain.liquidity_change AS
+ SELECT chain_id,
+    block_number,
+    log_index,
+    address AS pool,
+    ((((('0x'::text || encode(substr(topic2, 29, 4), 'hex'::text)))::bigint # '2147483648'::bigint) - '2147483648'::bigint))::integer AS tick_lower,
+    ((((('0x'::text || encode(substr(topic3, 29, 4), 'hex'::text)))::bigint # '2147483648'::bigint) - '2147483648'::bigint))::integer AS tick_upper,
+        CASE octet_length(data)
+            WHEN 128 THEN (('0x'::text || encode(substr(data, 33, 32), 'hex'::text)))::numeric
+            ELSE (- (('0x'::text || encode(substr(data, 1, 32), 'hex'::text)))::numeric)
+        END AS change
+   FROM chain.log l
+  WHERE ((topic0 = ANY (ARRAY['\x7a53080ba414158be7ec69b987b5fb7d07dee101fe85488f0853ae16239d0bde'::bytea, '\x0c396cd989a39f4459b5fa1aed6a9a8dcdbc45908acfd67e028cd568da98982c'::bytea])) AND (topic3 IS NOT NULL) AND (octet_length(data) =
+        CASE topic0
+            WHEN '\x7a53080ba414158be7ec69b987b5fb7d07dee101fe85488f0853ae16239d0bde'::bytea THEN 128
+            ELSE 96
+        END));
+
+COMMENT ON VIEW chain.liquidity_change IS 'Liquidity that was added to pools of Uniswap v3 or taken from them: Mint and Burn.';
+
 CREATE TABLE chain.orphan_block (
     detected_at timestamp with time zone NOT NULL,
     chain_id bigint CONSTRAINT block_chain_id_not_null NOT NULL,
@@ -517,6 +537,59 @@ CREATE TABLE chain.seal (
 COMMENT ON TABLE chain.seal IS 'Segments of finalized blocks that are counted. An address without a row in address_count has few transactions there (core/store/counts.py).';
 
 COMMENT ON COLUMN chain.seal.transactions IS 'How many transactions of the segment are stored.';
+
+CREATE VIEW chain.tick AS
+ SELECT chain_id,
+    block_number,
+    log_index,
+    tx_index,
+    address AS pool,
+    (octet_length(data) = 64) AS first_price,
+    (('0x'::text || encode(substr(data,
+        CASE octet_length(data)
+            WHEN 160 THEN 65
+            ELSE 1
+        END, 32), 'hex'::text)))::numeric AS sqrt_price_x96,
+    ((((('0x'::text || encode(substr(data, (octet_length(data) - 3)), 'hex'::text)))::bigint # '2147483648'::bigint) - '2147483648'::bigint))::integer AS tick,
+        CASE octet_length(data)
+            WHEN 160 THEN (('0x'::text || encode(substr(data, 97, 32), 'hex'::text)))::numeric
+            ELSE (0)::numeric
+        END AS liquidity,
+        CASE octet_length(data)
+            WHEN 160 THEN ((('0x'::text || encode(substr(data, 1, 32), 'hex'::text)))::numeric -
+            CASE
+                WHEN (get_byte(data, 0) < 128) THEN (0)::numeric
+                ELSE '115792089237316195423570985008687907853269984665640564039457584007913129639936'::numeric
+            END)
+            ELSE NULL::numeric
+        END AS amount0,
+        CASE octet_length(data)
+            WHEN 160 THEN ((('0x'::text || encode(substr(data, 33, 32), 'hex'::text)))::numeric -
+            CASE
+                WHEN (get_byte(data, 32) < 128) THEN (0)::numeric
+                ELSE '115792089237316195423570985008687907853269984665640564039457584007913129639936'::numeric
+            END)
+            ELSE NULL::numeric
+        END AS amount1,
+    data
+   FROM chain.log l
+  WHERE ((topic0 = ANY (ARRAY['\xc42079f94a6350d7e6235f29174924f928cc2ac818eb64fed8004e115fbcca67'::bytea, '\x98636036cb66a9c19a37435efc1e90142190214e8abeb821bdba3f2990dd4c95'::bytea])) AND (octet_length(data) =
+        CASE topic0
+            WHEN '\xc42079f94a6350d7e6235f29174924f928cc2ac818eb64fed8004e115fbcca67'::bytea THEN 160
+            ELSE 64
+        END));
+
+COMMENT ON VIEW chain.tick IS 'What pools of Uniswap v3 said their price was, after each swap and at first; whoever says so, pool or not.';
+
+COMMENT ON COLUMN chain.tick.first_price IS 'Initialize: a price that no swap made; amounts are null.';
+
+COMMENT ON COLUMN chain.tick.sqrt_price_x96 IS 'Square root of token1/token0 in base units, times 2**96.';
+
+COMMENT ON COLUMN chain.tick.liquidity IS 'In range, behind the log; 0 at first.';
+
+COMMENT ON COLUMN chain.tick.amount0 IS 'What the pool received; negative: what it paid.';
+
+COMMENT ON COLUMN chain.tick.data IS 'What the others are decoded from.';
 
 CREATE TABLE chain.token (
     chain_id bigint NOT NULL,
@@ -783,6 +856,8 @@ CREATE INDEX address_count_by_block ON chain.address_count USING btree (chain_id
 
 CREATE INDEX block_by_time ON ONLY chain.block USING btree (chain_id, block_time, number);
 
+CREATE INDEX log_of_pool ON ONLY chain.log USING btree (chain_id, address, block_number, log_index) WHERE (topic0 = ANY (ARRAY['\xc42079f94a6350d7e6235f29174924f928cc2ac818eb64fed8004e115fbcca67'::bytea, '\x98636036cb66a9c19a37435efc1e90142190214e8abeb821bdba3f2990dd4c95'::bytea, '\x7a53080ba414158be7ec69b987b5fb7d07dee101fe85488f0853ae16239d0bde'::bytea, '\x0c396cd989a39f4459b5fa1aed6a9a8dcdbc45908acfd67e028cd568da98982c'::bytea]));
+
 CREATE INDEX orphan_vault_event_by_log ON chain.orphan_vault_event USING btree (chain_id, block_number, log_index);
 
 CREATE INDEX quarantine_chain_id_number_idx ON chain.quarantine USING btree (chain_id, number) WHERE (resolved_at IS NULL);
@@ -880,6 +955,9 @@ GRANT SELECT ON TABLE chain.lease TO chainworkd_api;
 GRANT SELECT ON TABLE chain.log TO chainworkd_worker;
 GRANT SELECT ON TABLE chain.log TO chainworkd_api;
 
+GRANT SELECT ON TABLE chain.liquidity_change TO chainworkd_worker;
+GRANT SELECT ON TABLE chain.liquidity_change TO chainworkd_api;
+
 GRANT SELECT ON TABLE chain.orphan_block TO chainworkd_api;
 GRANT SELECT ON TABLE chain.orphan_block TO chainworkd_worker;
 
@@ -900,6 +978,9 @@ GRANT SELECT ON TABLE chain.reorg TO chainworkd_worker;
 
 GRANT SELECT ON TABLE chain.seal TO chainworkd_worker;
 GRANT SELECT ON TABLE chain.seal TO chainworkd_api;
+
+GRANT SELECT ON TABLE chain.tick TO chainworkd_worker;
+GRANT SELECT ON TABLE chain.tick TO chainworkd_api;
 
 GRANT SELECT ON TABLE chain.token TO chainworkd_worker;
 GRANT SELECT ON TABLE chain.token TO chainworkd_api;

@@ -14,12 +14,15 @@ KeepLogs = Literal["none", "watched", "all"]
 
 # Upgraded(address) of a proxy. Source: EIP-1967.
 UPGRADED: Final = bytes.fromhex("bc7cd75a20ee27fd9adebab32041f755214dbc6bffa90cc0225b39da2e5c2d3b")
-# Kept on every chain from the start, whatever the settings: prices are derived from them, and a log that was not kept
-# has to be fetched again. Source: Uniswap v3 core, IUniswapV3PoolEvents.
+# Kept on every chain from the start, whatever the settings: prices are derived from them (views chain.tick and
+# chain.liquidity_change), and a log that was not kept has to be fetched again. Source: Uniswap v3 core,
+# IUniswapV3PoolEvents.
 POOL_TOPICS: Final = frozenset(
     {
         bytes.fromhex("c42079f94a6350d7e6235f29174924f928cc2ac818eb64fed8004e115fbcca67"),  # Swap
         bytes.fromhex("98636036cb66a9c19a37435efc1e90142190214e8abeb821bdba3f2990dd4c95"),  # Initialize
+        bytes.fromhex("7a53080ba414158be7ec69b987b5fb7d07dee101fe85488f0853ae16239d0bde"),  # Mint
+        bytes.fromhex("0c396cd989a39f4459b5fa1aed6a9a8dcdbc45908acfd67e028cd568da98982c"),  # Burn
     }
 )
 

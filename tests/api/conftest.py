@@ -1,6 +1,6 @@
 """The API's application in this process, on a database that tests fill with made-up blocks."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 import httpx
@@ -11,15 +11,18 @@ from api.access import Gate, Scope, anybody
 from api.app import application
 from api.credentials import ApiKeys
 from api.limits import Budget, RateLimiter
+from api.prices import Prices
 from api.readiness import Readiness
 from api.routes import description
 from api.routes.explorer import Explorer
 from api.routes.operations import probes, status_page
+from api.routes.prices import PriceRoutes
 from core.metrics import Metrics
 from core.store.derived import Derived
 from core.store.pg import PgStore
 from core.store.pool import Pool, open_pool
 from indexer.decode.tables import TransferTable
+from prices.routes import Venue
 from tests.api.people import Town, town
 from tests.api.streams import House, streaming
 
@@ -87,14 +90,29 @@ async def bench(pool: Pool, api_pool: Pool) -> AsyncIterator[Bench]:
         yield Bench(pool, store, token, client)
 
 
-def client_of(pool: Pool, token: str = "", *, public_url: str = "", rate_limit: str = "") -> httpx.AsyncClient:
+def client_of(
+    pool: Pool,
+    token: str = "",
+    *,
+    public_url: str = "",
+    rate_limit: str = "",
+    venues: Mapping[str, Venue] | None = None,
+) -> httpx.AsyncClient:
     """A client of the application; a defect in it becomes an answer, as behind a real server."""
     readiness = Readiness(pool, chains=(), ready_lag_s=60, silence_s=120)
     metrics = Metrics()
+    prices = Prices(pool, venues or {})
     explorer = Explorer(
-        pool, readiness, default_chain="main", native_symbols={"main": "ETH"}, public_url=public_url
+        pool, readiness, default_chain="main", native_symbols={"main": "ETH"}, public_url=public_url, prices=prices
     )  # fmt: skip
-    routes = [*explorer.routes(), *description.routes(), *probes(metrics, readiness), *status_page(pool, readiness)]
+    priced = PriceRoutes(pool, prices, explorer.named).routes()
+    routes = [
+        *explorer.routes(),
+        *priced,
+        *description.routes(),
+        *probes(metrics, readiness),
+        *status_page(pool, readiness),
+    ]
     keys = ApiKeys(pool, RateLimiter(Budget(rate_limit)))
     gate = Gate({Scope.API_KEY: keys.check, Scope.PUBLIC: anybody, Scope.OPERATIONS: anybody})
     transport = httpx.ASGITransport(app=application(routes, metrics, gate=gate), raise_app_exceptions=False)

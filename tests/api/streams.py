@@ -15,6 +15,7 @@ from api.app import application
 from api.credentials import ApiKeys
 from api.hub import FactHub
 from api.limits import Budget, RateLimiter
+from api.prices import Prices
 from api.readiness import Readiness
 from api.routes.explorer import Explorer
 from api.server import HttpServer, listen, url_of
@@ -99,7 +100,7 @@ async def streaming(pool: Pool, api_pool: Pool, *, most: int = 100) -> AsyncIter
     hub = FactHub(api_pool, metrics.for_streams(), max_streams=4)
     explorer = Explorer(
         api_pool, Readiness(api_pool, chains=(), ready_lag_s=60, silence_s=120), default_chain="main",
-        native_symbols={}, public_url="",
+        native_symbols={}, public_url="", prices=Prices(api_pool, {}),
     )  # fmt: skip
     gate = Gate({Scope.API_KEY: ApiKeys(api_pool, RateLimiter(Budget(""))).check})
     routes = [*explorer.routes(), Stream(hub, metrics.for_streams(), explorer.named)]

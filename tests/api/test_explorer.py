@@ -133,6 +133,16 @@ async def test_a_transaction_is_told_in_exact_numbers(bench: Bench) -> None:
         "token_transfers": [],
         "price_source": None,
         "price_timestamp": None,
+        "price": {
+            **dict.fromkeys(("value", "confidence", "source", "timestamp", "spot", "mean_30m", "deviation", "depth")),
+            "reason": "not_configured",
+            "doubts": [],
+            "pools": [],
+            "stables": [],
+            "block_number": 7,
+            "block_hash": "0x" + make.block_hash(7).hex(),
+            "method": None,
+        },
     }
 
 

@@ -17,7 +17,7 @@ PURE = (
     "core/types.py", "core/store/bulk.py", "indexer/compiled/[ac-mo-z]*.py", "indexer/compiled/blocks.py",
     "api/amounts.py",
     "api/addresses.py", "builders/*.py", "builders/*/*.py", "api/builder/fields.py", "api/builder/bodies.py",
-    "api/builder/delegated.py",
+    "api/builder/delegated.py", "prices/routes.py", "prices/judge.py",
 )  # fmt: skip
 IMPURE = frozenset({"asyncio", "aiohttp", "asyncpg", "os", "time", "random", "socket", "secrets", "core.settings"})
 

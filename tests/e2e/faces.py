@@ -58,15 +58,15 @@ def told(answer: Mapping[str, Any]) -> dict[str, Any]:
     """Return an answer without what changes by itself.
 
     That is what tokens say of themselves, which is read a moment after their transfers, how final it is, and which
-    checks it has passed.
+    checks it has passed. No prices are set up in these tests; tests/anvil/test_prices.py is about them.
     """
-    answer = {name: value for name, value in answer.items() if name not in ("finality", "checks")}
+    answer = {name: value for name, value in answer.items() if name not in ("finality", "checks", "price")}
     if "token_transfers" not in answer:
         return answer
     found = answer["token_transfers"]
     if any("contract_address" not in each for each in found):
         return {**answer, "token_transfers": len(found)}
-    own = ("token_symbol", "token_name", "amount_display", "amount_usd")
+    own = ("token_symbol", "token_name", "amount_display", "amount_usd", "price")
     kept = [{name: value for name, value in each.items() if name not in own} for each in found]
     return {**answer, "token_transfers": kept if "gas_fee_eth" in answer else len(kept)}
 

@@ -46,10 +46,12 @@ DEPOSIT: Mapping[str, tuple[type, ...]] = {
     "id": TEXT, "state": TEXT, "counts": (bool,), "user": TEXT, "token": TEXT, "resolver": TEXT, "nonce": TEXT,
     "amount": TEXT, "amount_display": TEXT, "block_number": (int,), "log_index": (int,),
 }  # fmt: skip
+PRICE: Mapping[str, tuple[type, ...]] = {"contract_address": TEXT, "symbol": (str, type(None)), "price": (dict,)}
+CANDLES: Mapping[str, tuple[type, ...]] = {"pool": TEXT, "interval": TEXT, "complete": (bool,), "candles": (list,)}
 ORDER: Mapping[str, tuple[type, ...]] = {"transactions": (list,), "summary": (list,), "simulation": (dict,)}
 SHAPES = {
     "/health": HEALTH, "/blocks/": BLOCK, "/transactions/0x": DETAIL, "/transactions/address/": PAGE,
-    "/vault/deposits": DEPOSITS, "/v1/exchange/open": ORDER,
+    "/tokens/": PRICE, "/prices/candles": CANDLES, "/vault/deposits": DEPOSITS, "/v1/exchange/open": ORDER,
 }  # fmt: skip
 
 
@@ -103,6 +105,13 @@ async def assert_what_is_printed_works(text: str) -> None:
         for row in body.get("data", []):
             assert_shape(DEPOSIT if "counts" in row else TRANSACTION, row)
         assert (await shell(line, "-o /dev/null -w '%{http_code}'")) == "200"
+    # Within moments the few blocks before the first one that was followed are filled, and bitcoins have a price.
+    (priced,) = (line for line in lines if line.endswith("/price"))
+    async with asyncio.timeout(30):
+        while (price := json.loads(await shell(priced))["price"])["value"] is None:  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0.5)
+    assert 50_000 < price["value"] < 150_000
+    assert price["block_number"] > 0
     live = re.search(r"^  facts, live +(curl .*)$", text, re.MULTILINE)
     assert live is not None
     # It has no end of its own; the chain moves on, and curl with it into a closed pipe.

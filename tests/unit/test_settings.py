@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from api.addresses import checksum
+from contracts import deployments
 from core.errors import BadConfig
 from core.settings import BlockSpan, Settings, load
 
@@ -192,3 +194,23 @@ def test_a_wrong_fallback_is_named_without_its_keys(tmp_path: Path, wrong: str) 
     found = fault(tmp_path, RPC_URL=NODE, CHAINS__NODE__FALLBACK_HTTP=wrong)
     assert "chains.node.fallback_http" in found
     assert "secretkey" not in found
+
+
+def test_prices_need_what_they_are_reckoned_through(tmp_path: Path) -> None:
+    one, other = "0x" + "11" * 20, "0x" + "22" * 20
+    without = f'[chains.a.prices]\nfactory = "{one}"\n'
+    assert "chains.a.prices: factory needs wrapper" in fault(tmp_path, without)
+    assert "chains.a.prices: factory needs" in fault(tmp_path, without + f'wrapper = "{other}"\n')
+    assert "different addresses" in fault(tmp_path, without + f'wrapper = "{other}"\nstables = ["{other}"]\n')
+    assert "prices.fees" in fault(tmp_path, without + f'wrapper = "{other}"\nstables = ["{one}"]\nfees = []\n')
+
+
+@pytest.mark.parametrize("profile", ["mainnet", "arbitrum"])
+def test_the_venues_of_profiles_are_the_known_contracts(tmp_path: Path, profile: str) -> None:
+    chain = settings(tmp_path, profile=profile).chains[profile]
+    known = deployments(chain.chain_id)
+    prices = chain.prices
+    assert bytes.fromhex(prices.factory[2:]) == known["uniswap_v3_factory"]
+    assert bytes.fromhex(prices.wrapper[2:]) == known["weth"]
+    assert len(prices.stables) == 3
+    assert all(checksum(bytes.fromhex(address[2:])) == address for address in prices.stables)

@@ -28,8 +28,13 @@ def test_topics_are_the_hashes_of_their_signatures() -> None:
     assert keccak(b"Transfer(address,address,uint256)") == transfers.TRANSFER
     assert keccak(b"TransferSingle(address,address,address,uint256,uint256)") == transfers.TRANSFER_SINGLE
     assert keccak(b"TransferBatch(address,address,address,uint256[],uint256[])") == transfers.TRANSFER_BATCH
-    swap = keccak(b"Swap(address,address,int256,int256,uint160,uint128,int24)")
-    assert {swap, keccak(b"Initialize(uint160,int24)")} == POOL_TOPICS
+    of_pools = (
+        b"Swap(address,address,int256,int256,uint160,uint128,int24)",
+        b"Initialize(uint160,int24)",
+        b"Mint(address,address,int24,int24,uint128,uint256,uint256)",
+        b"Burn(address,int24,int24,uint128,uint256,uint256)",
+    )
+    assert set(map(keccak, of_pools)) == POOL_TOPICS
 
 
 @given(uint256)
