@@ -137,7 +137,7 @@ class Links:
     """Complete URLs of other pages of the same listing, with the parameters that anchor it where this page was."""
 
     def __init__(self, request: Request, anchors: Mapping[str, str], public_url: str) -> None:
-        self._base = f"{public_url or str(request.base_url).rstrip('/')}{request.url.path}"
+        self._base = f"{public_url or str(request.base_url).rstrip('/')}{request.scope['path']}"
         kept = {name: value for name, value in request.query_params.items() if name not in ("page", "cursor")}
         self._query = {**kept, **anchors}
 

@@ -60,7 +60,8 @@ class Wrong:
 # -- totals ------------------------------------------------------------------------------------------------------------
 
 # $1 chain, $2 address, $3 first and $4 last block, $5 and $6 widths of segments, $7 roles. Wide segments first, then
-# narrow ones where there is no wide one, then rows where there is neither.
+# narrow ones where there is no wide one, then rows where there is neither. By subqueries, which look into the index for
+# each part; a join reads all narrow counts that the address has.
 _OF_ADDRESS: Final = """
     with wide as (
         select c.{column} as rows, int8range(c.first_block, c.first_block + c.width) as blocks
@@ -73,11 +74,18 @@ _OF_ADDRESS: Final = """
         from wide w
     ),
     narrow as (
-        select c.{column} as rows, int8range(c.first_block, c.first_block + c.width) as blocks
+        select (
+                select sum(c.{column}) from chain.address_count c
+                where c.chain_id = $1 and c.address = $2 and c.width = $6::integer
+                    and c.first_block between lower(part) and upper(part) - $6::integer
+            ) as rows,
+            (
+                select range_agg(int8range(c.first_block, c.first_block + c.width)) from chain.address_count c
+                where c.chain_id = $1 and c.address = $2 and c.width = $6::integer
+                    and c.first_block between lower(part) and upper(part) - $6::integer
+            ) as blocks
         from beside b
         cross join unnest(b.blocks) as part
-        join chain.address_count c on c.chain_id = $1 and c.address = $2 and c.width = $6::integer
-            and c.first_block between lower(part) and upper(part) - $6::integer
     ),
     live as (
         select b.blocks - coalesce((select range_agg(n.blocks) from narrow n), '{{}}') as blocks from beside b
@@ -112,11 +120,18 @@ SQL_OF_CHAIN: Final = """
         from wide w
     ),
     narrow as (
-        select s.transactions, int8range(s.first_block, s.first_block + s.width) as blocks
+        select (
+                select sum(s.transactions) from chain.seal s
+                where s.chain_id = $1 and s.width = $5::integer
+                    and s.first_block between lower(part) and upper(part) - $5::integer
+            ) as transactions,
+            (
+                select range_agg(int8range(s.first_block, s.first_block + s.width)) from chain.seal s
+                where s.chain_id = $1 and s.width = $5::integer
+                    and s.first_block between lower(part) and upper(part) - $5::integer
+            ) as blocks
         from beside b
         cross join unnest(b.blocks) as part
-        join chain.seal s on s.chain_id = $1 and s.width = $5::integer
-            and s.first_block between lower(part) and upper(part) - $5::integer
     ),
     live as (
         select b.blocks - coalesce((select range_agg(n.blocks) from narrow n), '{}') as blocks from beside b

@@ -4,7 +4,7 @@ There are three ways in, each served by one index: an address (`address_transact
 the chain itself. What else is asked filters the transactions found that way. Filters that are not asked are null.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
@@ -26,6 +26,7 @@ DIRECTION_ROLES: Final[dict[Direction | None, int]] = {
     None: 2**15 - 1,
 }
 
+FEW: Final = 100  # rows of an address: to count so many costs less than to look for counts
 # Rows that are looked at to count what passes filters: 20 ms of the database's time at most.
 MOST_LOOKED_AT: Final = 10_000
 
@@ -55,17 +56,27 @@ _BY_ADDRESS: Final = f"""
     where a.chain_id = $1 and a.address = $9 and a.block_number between $2 and $3 and a.roles & $10 <> 0
         {_FILTERS} {_MOVED}
 """
-# What an address did is known from its own index alone, unless something is asked of the transactions themselves.
+# What an address did is known from its own index alone, unless something is asked of the transactions themselves. Most
+# addresses did little: whether it is, and how much, comes with the page.
 # $1 chain, $2 first and $3 last block, $4 address, $5 and $6 the place after which to go on, $7 limit, $8 offset,
-# $9 roles.
+# $9 roles, $10 how many rows are few, and one more; $11 first and $12 last block of the page: a scan backwards does not
+# begin at the place after which it is to go on, but at the block.
 _OF_ADDRESS: Final = """
-    select a.block_number, a.tx_index
+    select a.block_number, a.tx_index,
+        (
+            select count(*) from (
+                select from chain.address_transaction a
+                where a.chain_id = $1 and a.address = $4 and a.block_number between $2 and $3 {roles}
+                limit $10
+            ) as few
+        ) as some
     from chain.address_transaction a
-    where a.chain_id = $1 and a.address = $4 and a.block_number between $2 and $3 {roles}
-        and ($5::bigint is null or (a.block_number, a.tx_index) {beyond} ($5, $6::integer))
+    where a.chain_id = $1 and a.address = $4 and a.block_number between $11 and $12 {roles}
+        and (a.block_number, a.tx_index) {beyond} ($5::bigint, $6::integer)
     order by a.block_number {order}, a.tx_index {order}
     limit $7 offset $8
 """
+_BEGINNING: Final[Mapping[bool, Place]] = {True: (-1, -1), False: (2**63 - 1, 2**31 - 1)}  # by `oldest_first`
 _ANY_ROLE: Final = "and $9::smallint is not null"  # the index alone is read
 _ROLES: Final = "and a.roles & $9::smallint <> 0"
 _BY_TOKEN: Final = f"""
@@ -131,6 +142,11 @@ _NEWEST: Final = f"""
 _DESCENDING: Final = {"order": "desc", "beyond": "<"}
 _ASCENDING: Final = {"order": "asc", "beyond": ">"}
 
+# Plans of statements over one address are made once: its tables have no partitions, and making one takes longer than to
+# carry it out. All others are planned by what they are asked (ADR 4).
+SQL_PLAN_ONCE: Final = "set local plan_cache_mode = force_generic_plan"
+SQL_PLAN_EACH: Final = "set local plan_cache_mode = force_custom_plan"
+
 # Statements are put together once, from literal pieces; values only ever travel as parameters.
 SQL_ADDRESS_NEWEST: Final = _PAGE.format(source=_BY_ADDRESS, **_DESCENDING)
 SQL_ADDRESS_OLDEST: Final = _PAGE.format(source=_BY_ADDRESS, **_ASCENDING)
@@ -184,6 +200,11 @@ class Filter:
     def is_indexed(self) -> bool:
         """Whether an index alone says which transactions these are: nothing is asked of them but whose and when."""
         return self.token is None and not self.of_transaction
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the index of one address says which transactions these are."""
+        return self.address is not None and self.is_indexed
 
     @property
     def of_transaction(self) -> bool:
@@ -244,7 +265,7 @@ async def listed(conn: Connection, chain_id: int, wanted: Filter, window: Window
     span = await _span(conn, chain_id, wanted, at.number)
     if span is None:
         return Listed((), 0, at, None)
-    if wanted.address is not None and wanted.is_indexed:
+    if wanted.is_own:
         return await _of_address(conn, chain_id, wanted, window, at=at, span=span)
     asked = (
         chain_id, span.first, span.last, wanted.status, wanted.min_value, wanted.max_value, wanted.selector,
@@ -252,7 +273,8 @@ async def listed(conn: Connection, chain_id: int, wanted: Filter, window: Window
     )  # fmt: skip
     newest, oldest, count = _statements(wanted)
     after = window.after or (None, None)
-    rows = await conn.fetch(oldest if window.oldest_first else newest, *asked, *after, window.limit, window.offset)
+    page = (chain_id, *_reach(window, span), *asked[3:], *after, window.limit, window.offset)
+    rows = await conn.fetch(oldest if window.oldest_first else newest, *page)
     places = _places(rows)
     if wanted.only_range:
         return Listed(places, await counts.of_chain(conn, chain_id, span), at, span)
@@ -266,14 +288,21 @@ async def _of_address(
 ) -> Listed:
     assert wanted.address is not None, "the listing is an address' own"
     newest, oldest, count = _ONE_WAY[wanted.direction]
-    roles, after = int(DIRECTION_ROLES[wanted.direction]), window.after or (None, None)
-    asked = (chain_id, span.first, span.last, wanted.address, *after, window.limit, window.offset, roles)
-    places = _places(await conn.fetch(oldest if window.oldest_first else newest, *asked))
-    if window.after is None and len(places) < window.limit and (places or not window.offset):
-        # The last page says itself how many there are.
-        return Listed(places, window.offset + len(places), at, span)
+    roles, after = int(DIRECTION_ROLES[wanted.direction]), window.after or _BEGINNING[window.oldest_first]
+    asked = (chain_id, span.first, span.last, wanted.address, *after, window.limit, window.offset, roles, FEW + 1)
+    rows = await conn.fetch(oldest if window.oldest_first else newest, *asked, *_reach(window, span))
+    if rows and rows[0]["some"] <= FEW:
+        return Listed(_places(rows), rows[0]["some"], at, span)
     total = await counts.of_address(conn, chain_id, wanted.address, span, sql=count, roles=roles)
-    return Listed(places, total, at, span)
+    return Listed(_places(rows), total, at, span)
+
+
+def _reach(window: Window, span: BlockRange) -> tuple[int, int]:
+    """Return the first and the last block in which the page can lie."""
+    if window.after is None:
+        return span.first, span.last
+    at, _ = window.after
+    return (max(span.first, at), span.last) if window.oldest_first else (span.first, min(span.last, at))
 
 
 def _places(rows: Sequence[asyncpg.Record]) -> tuple[Place, ...]:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 import asyncpg
 
@@ -15,7 +15,7 @@ from core.errors import StoreUnavailable
 from core.store import listing
 from core.store.alarm import PgAlarms
 from core.store.copy import hash_key
-from core.store.listing import AnchorGone, Filter, Place, Window
+from core.store.listing import AnchorGone, Filter, Listed, Place, Window
 from core.store.pool import Connection, Pool, translated
 from core.store.verified import Completeness, PgVerified, Quarantined
 from core.together import Together
@@ -81,12 +81,13 @@ SQL_TRANSACTIONS: Final = """
 SQL_FINAL: Final = "select safe_number as safe, finalized_number as finalized from chain.head where chain_id = $1"
 # All that a page says beside its rows.
 SQL_STANDING: Final = """
-    select c.number, c.hash,
+    select c.number, c.hash, h.safe_number as safe, h.finalized_number as finalized,
         array(select lower(v.blocks) from chain.coverage v where v.chain_id = $1 order by 1) as firsts,
         array(select upper(v.blocks) - 1 from chain.coverage v where v.chain_id = $1 order by 1) as lasts,
         (select case when w.events_only then array[]::bytea[] else w.watched end
             from chain.chain w where w.chain_id = $1) as watched
     from chain.cursor c
+    left join chain.head h on h.chain_id = c.chain_id
     where c.chain_id = $1
 """
 SQL_TRANSFERS: Final = """
@@ -159,17 +160,18 @@ class StoredToken:
     decimals: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StoredTransfer:
+class StoredTransfer(NamedTuple):
     """A token transfer with what its token said of itself at the time."""
 
     transfer: TokenTransfer
     token: StoredToken
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredTx:
-    """A transaction with its receipt and its block's time. Prices are wei a gas; `status` None is unknown."""
+class StoredTx(NamedTuple):
+    """A transaction with its receipt and its block's time. Prices are wei a gas; `status` None is unknown.
+
+    A tuple, for a page has up to 200 of them: a frozen dataclass of so many fields takes three times as long.
+    """
 
     block_number: int
     block_hash: bytes
@@ -324,27 +326,40 @@ class Reader:
         with translated():
             async with snapshot(self._pool) as conn:
                 rows = await conn.fetch(SQL_PLACES_OF_HASHES, self._chain, [hash_key(each) for each in hashes])
-                found = await self._at(conn, {(row["block_number"], row["tx_index"]) for row in rows})
+                marks = await conn.fetchrow(SQL_FINAL, self._chain)
+                found = await self._at(conn, {(row["block_number"], row["tx_index"]) for row in rows}, marks)
         return {tx.hash: tx for tx in found.values()}
 
     async def _listed(self, asks: Sequence[_Ask]) -> dict[_Ask, TxPage | AnchorGone]:
         pages: dict[_Ask, TxPage | AnchorGone] = {}
-        found: dict[_Ask, listing.Listed] = {}
+        anchors: dict[_Ask, BlockRef] = {}
         with translated():
             async with snapshot(self._pool) as conn:
                 standing = await conn.fetchrow(SQL_STANDING, self._chain)
                 if standing is None:
                     return dict.fromkeys(asks, TxPage((), 0, None, (), complete=False))
+                cursor = _cursor(standing)
                 for ask in asks:
                     try:
-                        at = await listing.anchor(conn, self._chain, _cursor(standing), ask.as_of, ask.as_of_hash)
-                        found[ask] = await listing.listed(conn, self._chain, ask.wanted, ask.window, at)
+                        anchors[ask] = await listing.anchor(conn, self._chain, cursor, ask.as_of, ask.as_of_hash)
                     except AnchorGone as error:
                         pages[ask] = error
-                stored = await self._at(conn, {place for each in found.values() for place in each.places})
+                found = await self._found(conn, anchors)
+                stored = await self._at(conn, {place for each in found.values() for place in each.places}, standing)
         return pages | {ask: _page(standing, ask.wanted, each, stored) for ask, each in found.items()}
 
-    async def _at(self, conn: Connection, places: Collection[Place]) -> dict[Place, StoredTx]:
+    async def _found(self, conn: Connection, anchors: Mapping[_Ask, BlockRef]) -> dict[_Ask, Listed]:
+        found: dict[_Ask, Listed] = {}
+        for own, sql in ((True, listing.SQL_PLAN_ONCE), (False, listing.SQL_PLAN_EACH)):
+            await conn.execute(sql)
+            for ask, at in anchors.items():
+                if ask.wanted.is_own is own:
+                    found[ask] = await listing.listed(conn, self._chain, ask.wanted, ask.window, at)
+        return found
+
+    async def _at(
+        self, conn: Connection, places: Collection[Place], marks: asyncpg.Record | None
+    ) -> dict[Place, StoredTx]:
         if not places:
             return {}
         numbers = [number for number, _ in places]
@@ -356,8 +371,7 @@ class Reader:
         for row in moved:
             found = at_block(tokens.get(row["token"], ()), row["token"], row["block_number"])
             transfers[row["block_number"], row["tx_index"]].append(StoredTransfer(_transfer(row), found))
-        marks = await conn.fetchrow(SQL_FINAL, self._chain) or {"safe": None, "finalized": None}
-        safe, finalized = marks["safe"], marks["finalized"]
+        safe, finalized = (marks["safe"], marks["finalized"]) if marks is not None else (None, None)
         return {
             (number, index): stored_tx(
                 row, transfers.get((number, index), ()), how_final(number, safe=safe, finalized=finalized)
@@ -371,7 +385,7 @@ def _cursor(standing: asyncpg.Record) -> BlockRef:
     return BlockRef(standing["number"], standing["hash"])
 
 
-def _page(standing: asyncpg.Record, wanted: Filter, found: listing.Listed, stored: Mapping[Place, StoredTx]) -> TxPage:
+def _page(standing: asyncpg.Record, wanted: Filter, found: Listed, stored: Mapping[Place, StoredTx]) -> TxPage:
     ranges = map(BlockRange, standing["firsts"], standing["lasts"])
     covered = within(joined(ranges), found.span)
     complete = found.span is None or covered == (found.span,)
