@@ -19,8 +19,8 @@ from prices.history import History
 from prices.judge import Basis, Price, Usd, Word, uncovered
 from prices.routes import Past, Venue, Way
 
-BLOCKS: Final = 20_000  # whose own figures are remembered
-REMEMBERED: Final = 10_000  # prices; about 30 MB, measured
+BLOCKS: Final = 3_000  # whose own figures are remembered
+REMEMBERED: Final = 10_000  # prices; with what answers show of them about 6 kB each, measured
 
 # What may change while the block stays: more blocks are filled, a token's metadata is read.
 PASSING: Final[frozenset[Word]] = frozenset({"not_covered"})
