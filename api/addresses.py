@@ -8,7 +8,7 @@ from eth_hash.auto import keccak
 _ONES: Final = int.from_bytes(b"\x01" * 40)  # the lowest bit of each of 40 characters
 
 
-@lru_cache(maxsize=4_096)
+@lru_cache(maxsize=32_768)  # 8 MB: a few thousand addresses are in most transactions
 def checksum(address: bytes) -> str:
     """Return the mixed-case form of an address (EIP-55).
 

@@ -228,4 +228,5 @@ def usd(base_units: int, price: Price) -> Decimal | None:
 
 def decimal(value: Fraction) -> Decimal:
     """Return a fraction to 28 digits, rounded half-even, without trailing zeros."""
-    return number(_DIGITS.divide(Decimal(value.numerator), Decimal(value.denominator)))
+    text = format(_DIGITS.divide(Decimal(value.numerator), Decimal(value.denominator)), "f")
+    return number(text.rstrip("0").rstrip(".") if "." in text else text)
