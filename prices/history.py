@@ -23,6 +23,7 @@ SLOT_S: Final = int(WINDOW.total_seconds())
 KEPT: Final = 100_000  # states of pools, about 430 bytes each, measured
 
 SEEN: Final = 60_000  # blocks that are known by their hash, about 250 bytes each
+ENDS: Final = 4_096  # of slots, of which it is known which are of one chain
 LONG: Final = 2_000  # blocks; of a slot with more of them only those are known that were asked about
 
 Key = TypeVar("Key")
@@ -80,7 +81,7 @@ class History:
         slots = await self._slots(conn, [(each, wanted[each.block]) for each in covered])
         ends = frozenset(slot.end for slot in slots.values())
         for end in ends:
-            _remember(self._beside, end, self._beside.get(end, frozenset()) | ends, most=SEEN)
+            _remember(self._beside, end, self._beside.get(end, frozenset()) | ends, most=ENDS)
         found: dict[BlockRef, tuple[datetime, dict[bytes, Past]]] = {}
         for moment in covered:
             if ends:
