@@ -10,16 +10,16 @@ class Plain(Decimal):
     """A number that JSON shows without an exponent, which Decimal has below a millionth: 0.0000001, not 1E-7."""
 
 
-def number(value: Decimal) -> Decimal:
-    """Return `value` without trailing zeros, and so that no answer shows an exponent."""
-    text = format(value, "f")
-    return _shown(Decimal(text.rstrip("0").rstrip(".") if "." in text else text))
+def number(text: str) -> Decimal:
+    """Return the number that is written so, without an exponent; no answer shows it with one."""
+    found = Decimal(text)
+    return Plain(found) if found.adjusted() < _SHOWN else found
 
 
 def exact(base_units: int, decimals: int) -> Decimal:
     """Return `base_units` / 10**decimals without loss and without trailing zeros."""
     whole, fraction = _places(base_units, decimals)
-    return _shown(Decimal(f"{whole}.{fraction}" if fraction else whole))
+    return number(f"{whole}.{fraction}" if fraction else whole)
 
 
 def display(base_units: int, decimals: int, symbol: str) -> str:
@@ -33,7 +33,3 @@ def _places(base_units: int, decimals: int) -> tuple[str, str]:
     digits = str(base_units).rjust(decimals + 1, "0")
     at = len(digits) - decimals
     return digits[:at], digits[at:].rstrip("0")
-
-
-def _shown(value: Decimal) -> Decimal:
-    return Plain(value) if value.adjusted() < _SHOWN else value

@@ -13,8 +13,9 @@ from api.addresses import checksum
 from api.amounts import exact, number
 from api.times import iso
 from core.hex import to_hex
-from core.store.pool import Pool
-from core.store.reader import StoredTx
+from core.store import ticks
+from core.store.pool import Pool, translated
+from core.store.reader import StoredTx, snapshot
 from core.types import BlockRef, TokenStandard
 from prices.judge import Confidence, Price, Stable, Word
 from prices.pricer import PASSING, Pricer
@@ -185,6 +186,23 @@ class Prices:
             return Values({(block, token): Price(token=token, block=block, reason="not_configured")}, Told(None))
         return Values(await pricer.prices({block: [token or pricer.venue.wrapper]}), self._told[name])
 
+    async def native(self, name: str, chain_id: int) -> dict[str, str | int | None] | None:
+        """Return what the native coin is worth at the newest block, for the status page; None without a venue."""
+        if self.pricer(name, chain_id) is None:
+            return None
+        with translated():
+            async with snapshot(self._pool) as conn:
+                block = await ticks.block_at(conn, chain_id, None)
+        if block is None:
+            return None
+        values = await self.at(name, chain_id, block, None)
+        (price,) = values.found.values()
+        info = values.info(price, NATIVE_DECIMALS)
+        return {
+            "usd": None if info.value is None else format(info.value, "f"), "reason": info.reason,
+            "confidence": info.confidence, "source": info.source, "block": info.block_number,
+        }  # fmt: skip
+
     async def values(self, name: str, chain_id: int, txs: Sequence[StoredTx]) -> Values:
         """Return the prices of what the transactions moved and paid."""
         pricer = self.pricer(name, chain_id)
@@ -210,4 +228,5 @@ def usd(base_units: int, price: Price) -> Decimal | None:
 
 def decimal(value: Fraction) -> Decimal:
     """Return a fraction to 28 digits, rounded half-even, without trailing zeros."""
-    return number(_DIGITS.divide(Decimal(value.numerator), Decimal(value.denominator)))
+    text = format(_DIGITS.divide(Decimal(value.numerator), Decimal(value.denominator)), "f")
+    return number(text.rstrip("0").rstrip(".") if "." in text else text)

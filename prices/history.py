@@ -20,9 +20,10 @@ from core.types import BlockRef
 from prices.routes import WINDOW, Mean, Past
 
 SLOT_S: Final = int(WINDOW.total_seconds())
-KEPT: Final = 200_000  # blocks' prices of pools in memory, about 300 bytes each, measured
+KEPT: Final = 100_000  # states of pools, about 430 bytes each, measured
 
-SEEN: Final = 20_000  # blocks that are known by their hash
+SEEN: Final = 60_000  # blocks that are known by their hash, about 250 bytes each
+ENDS: Final = 4_096  # of slots, of which it is known which are of one chain
 LONG: Final = 2_000  # blocks; of a slot with more of them only those are known that were asked about
 
 Key = TypeVar("Key")
@@ -63,8 +64,8 @@ class History:
         self._max_age = max_age
         self._kept: OrderedDict[tuple[int, bytes], Slot] = OrderedDict()
         self._size = 0
-        # Blocks by their hash, each with an end of a slot that is of one chain with it.
-        self._seen: OrderedDict[bytes, tuple[Moment, BlockRef]] = OrderedDict()
+        # Blocks by their hash: the time of each, and an end of a slot that is of one chain with it.
+        self._seen: OrderedDict[bytes, tuple[int, BlockRef]] = OrderedDict()
         # Ends of slots that were seen in one snapshot, and so are of one chain.
         self._beside: OrderedDict[BlockRef, frozenset[BlockRef]] = OrderedDict()
 
@@ -80,12 +81,12 @@ class History:
         slots = await self._slots(conn, [(each, wanted[each.block]) for each in covered])
         ends = frozenset(slot.end for slot in slots.values())
         for end in ends:
-            _remember(self._beside, end, self._beside.get(end, frozenset()) | ends, most=SEEN)
+            _remember(self._beside, end, self._beside.get(end, frozenset()) | ends, most=ENDS)
         found: dict[BlockRef, tuple[datetime, dict[bytes, Past]]] = {}
         for moment in covered:
             if ends:
-                _remember(self._seen, moment.block.hash, (moment, next(iter(ends))), most=SEEN)
-            found[moment.block] = moment.at, self._pasts(slots, moment, wanted[moment.block])
+                _remember(self._seen, moment.block.hash, (moment.time, next(iter(ends))), most=SEEN)
+            found[moment.block] = moment.at, self._pasts(slots, moment.block, moment.time, wanted[moment.block])
         return found
 
     def recall(self, block: BlockRef, pools: Collection[bytes]) -> tuple[datetime, dict[bytes, Past]] | None:
@@ -94,31 +95,34 @@ class History:
         It takes none for blocks that were read, or lie in a slot that was: that they are of one chain with the ends of
         slots was seen then, and stays so.
         """
-        moment, home = self._seen.get(block.hash, (None, None))
-        if moment is None or home is None:
+        time, home = self._seen.get(block.hash, (0, None))
+        if home is None:
             return None
-        own, ends = moment.time // SLOT_S, self._beside.get(home, frozenset())
+        own, ends = time // SLOT_S, self._beside.get(home, frozenset())
         used: dict[tuple[int, bytes], Slot] = {}
-        for key in ((n, pool) for n in _needed(moment) for pool in pools):
+        for key in ((n, pool) for n in (own - 1, own) for pool in pools):
             slot = self._kept.get(key)
             if slot is None or slot.end not in ends:
                 return None
             if not slot.closed and (key[0] != own or slot.end.number < block.number):
                 return None
             used[key] = slot
-        return moment.at, self._pasts(used, moment, pools)
+        return _at(time), self._pasts(used, block, time, pools)
 
     def _is_covered(self, at: Moment) -> bool:
         # Of the range's first block's second others may be missing.
         return at.since is None or at.since < at.time - int(self._max_age.total_seconds())
 
     def _pasts(
-        self, slots: Mapping[tuple[int, bytes], Slot], at: Moment, pools: Collection[bytes]
+        self, slots: Mapping[tuple[int, bytes], Slot], block: BlockRef, time: int, pools: Collection[bytes]
     ) -> dict[bytes, Past]:
-        before, now = _needed(at)
-        oldest = at.time - int(self._max_age.total_seconds())
-        found = {pool: _past(pool, slots[before, pool], slots[now, pool], at, oldest) for pool in pools}
-        return {pool: past for pool, past in found.items() if past is not None}
+        own, oldest = time // SLOT_S, time - int(self._max_age.total_seconds())
+        found: dict[bytes, Past] = {}
+        for pool in pools:
+            past = _Pair(slots[own - 1, pool], slots[own, pool]).past(pool, block.number, time, oldest)
+            if past is not None:
+                found[pool] = past
+        return found
 
     async def _slots(
         self, conn: Connection, wanted: Sequence[tuple[Moment, Collection[bytes]]]
@@ -127,7 +131,8 @@ class History:
         reach: dict[tuple[int, bytes], int] = {}  # up to which block
         around: dict[int, Moment] = {}
         for moment, pools in wanted:
-            for each, last in zip(_needed(moment), (_FOREVER, moment.block.number), strict=True):
+            own = moment.time // SLOT_S
+            for each, last in ((own - 1, _FOREVER), (own, moment.block.number)):
                 around[each] = moment
                 for pool in pools:
                     reach[each, pool] = max(last, reach.get((each, pool), 0))
@@ -187,7 +192,7 @@ class History:
             for block, time in blocks if len(blocks) <= LONG * len(run) else ():
                 moment = Moment(block=block, time=time, span=around.span, since=around.since)
                 if self._is_covered(moment):
-                    _remember(self._seen, block.hash, (moment, of.end), most=SEEN)
+                    _remember(self._seen, block.hash, (time, of.end), most=SEEN)
         return made
 
     def _keep(self, made: Mapping[tuple[int, bytes], Slot]) -> None:
@@ -268,39 +273,41 @@ def _runs(missing: Mapping[int, Collection[bytes]]) -> Iterator[tuple[range, lis
         yield range(run[0], run[-1] + 1), list(dict.fromkeys(pool for slot in run for pool in missing[slot]))
 
 
-def _needed(at: Moment) -> tuple[int, int]:
-    """Return the slots that a price at a block is read from."""
-    return at.time // SLOT_S - 1, at.time // SLOT_S
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """The slot of a block, and the one before it."""
 
+    before: Slot
+    now: Slot
 
-def _past(pool: bytes, before: Slot, now: Slot, at: Moment, oldest: int) -> Past | None:
-    """Return what a pool said up to the end of the block, None if its newest price is from before `oldest`."""
-    start = at.time - SLOT_S
-    count = bisect_right(now.numbers, at.block.number)
-    newest = now.states[count - 1] if count else now.opening
-    if newest is None or newest.time < oldest:
-        return None
-    skipped = bisect_right(before.times, start)
-    opening = before.states[skipped - 1] if skipped else before.opening
-    if opening is not None and opening.time < oldest:
-        opening = None
-    born = before.born is not None or (now.born is not None and now.born <= at.block.number)
-    total, since, begun = 0, start, start
-    tick = None if opening is None else opening.tick
-    for slot, first, end in ((before, skipped, len(before.states)), (now, 0, count)):
-        while tick is None and first < end and slot.states[first].time <= start:
-            first += 1  # noqa: PLW2901 - liquidity that changed, of a price that is too old
-        if first == end:
-            continue
-        if tick is None:
-            begun = slot.times[first]
-        else:
-            total += tick * (slot.times[first] - since)
-        total += slot.areas[end - 1] - slot.areas[first]
-        since, tick = slot.times[end - 1], slot.states[end - 1].tick
-    total += (newest.tick if tick is None else tick) * (at.time - since)
-    young = opening is None and born
-    return Past(newest.of(pool), Mean(total, at.time - begun, whole=opening is not None, young=young))
+    def past(self, pool: bytes, number: int, time: int, oldest: int) -> Past | None:
+        """Return what `pool` said up to the end of the block, None if its newest price is from before `oldest`."""
+        start = time - SLOT_S
+        count = bisect_right(self.now.numbers, number)
+        newest = self.now.states[count - 1] if count else self.now.opening
+        if newest is None or newest.time < oldest:
+            return None
+        skipped = bisect_right(self.before.times, start)
+        opening = self.before.states[skipped - 1] if skipped else self.before.opening
+        if opening is not None and opening.time < oldest:
+            opening = None
+        born = self.before.born is not None or (self.now.born is not None and self.now.born <= number)
+        total, since, begun = 0, start, start
+        tick = None if opening is None else opening.tick
+        for slot, first, end in ((self.before, skipped, len(self.before.states)), (self.now, 0, count)):
+            while tick is None and first < end and slot.states[first].time <= start:
+                first += 1  # noqa: PLW2901 - liquidity that changed, of a price that is too old
+            if first == end:
+                continue
+            if tick is None:
+                begun = slot.times[first]
+            else:
+                total += tick * (slot.times[first] - since)
+            total += slot.areas[end - 1] - slot.areas[first]
+            since, tick = slot.times[end - 1], slot.states[end - 1].tick
+        total += (newest.tick if tick is None else tick) * (time - since)
+        young = opening is None and born
+        return Past(newest.of(pool), Mean(total, time - begun, whole=opening is not None, young=young))
 
 
 def _remember(known: OrderedDict[Key, Value], key: Key, value: Value, *, most: int) -> None:

@@ -19,8 +19,9 @@ from prices.history import History
 from prices.judge import Basis, Price, Usd, Word, uncovered
 from prices.routes import Past, Venue, Way
 
-BLOCKS: Final = 20_000  # whose own figures are remembered
-REMEMBERED: Final = 10_000  # prices; about 30 MB, measured
+TURN: Final = 8  # blocks; where all are far from one another, about 0.2 s
+BLOCKS: Final = 3_000  # whose own figures are remembered
+REMEMBERED: Final = 10_000  # prices; with what answers show of them about 6 kB each, measured
 
 # What may change while the block stays: more blocks are filled, a token's metadata is read.
 PASSING: Final[frozenset[Word]] = frozenset({"not_covered"})
@@ -44,8 +45,8 @@ class Pricer:
         self.venue = venue
         self._bases = routes.pools_of_bases(venue)
         self._history = History(chain_id, venue.max_age)
-        # One at a time reads what is not in memory: of many who ask for the same only the first reads, and prices
-        # never take more than one connection from those who ask for something else.
+        # One at a time reads what is not in memory, a few blocks, and then it is the next one's turn: of many who ask
+        # for the same only the first reads, and prices take one connection from those who ask for something else.
         self._reading = asyncio.Lock()
         # A block's hash names all that went before it, so what was found for it once stays true.
         self._known: OrderedDict[tuple[bytes, bytes], Price] = OrderedDict()
@@ -55,13 +56,17 @@ class Pricer:
     async def prices(self, wanted: Mapping[BlockRef, Collection[bytes]]) -> dict[tuple[BlockRef, bytes], Price]:
         """Return the price of each token (the wrapper stands for the native coin) at the end of each block."""
         found, missing = await self._remembered(wanted)
-        if not missing:
-            return found
+        blocks = sorted(missing, key=lambda each: each.number)
+        for first in range(0, len(blocks), TURN):
+            found |= await self._answered({block: missing[block] for block in blocks[first : first + TURN]})
+        return found
+
+    async def _answered(self, wanted: Mapping[BlockRef, Collection[bytes]]) -> dict[tuple[BlockRef, bytes], Price]:
+        """Return prices that take a look into the database, when it is the caller's turn."""
         async with self._reading:
             # Somebody may have asked for the same before.
-            more, missing = await self._remembered(missing)
+            found, missing = await self._remembered(wanted)
             read = await self._read(missing) if missing else {}
-        found |= more
         for block, tokens in missing.items():
             for token in tokens:
                 price = self._price(token, *read[block]) if block in read else uncovered(token, block)
@@ -124,7 +129,7 @@ class Pricer:
             if watched is None:
                 self._note(block, known)
             await asyncio.sleep(0)
-        # Who is not watched today may be tomorrow: then nothing is recalled.
+        # Where only some pools are watched nothing is recalled: `recall` is asked about all of them.
         self._versions = versions if watched is None else None
         return found
 

@@ -119,7 +119,8 @@ def pools_of_bases(venue: Venue) -> dict[bytes, Pool]:
     return {each.address: each for each in found}
 
 
-def pools_of(venue: Venue, token: bytes) -> dict[bytes, Pool]:
+@lru_cache(maxsize=4_096)
+def pools_of(venue: Venue, token: bytes) -> Mapping[bytes, Pool]:
     """Return the pools, deployed or not, that `token` has with a base; none if it is one itself."""
     if token in venue.bases:
         return {}
@@ -127,7 +128,6 @@ def pools_of(venue: Venue, token: bytes) -> dict[bytes, Pool]:
     return {each.address: each for each in found}
 
 
-@lru_cache(maxsize=20_000)
 def pool(venue: Venue, one: bytes, other: bytes, fee: int) -> Pool:
     """Return the pool of two different tokens and a fee, deployed or not."""
     token0, token1 = sorted((one, other))
@@ -140,21 +140,23 @@ def ways_of_bases(venue: Venue, known: Mapping[bytes, Pool], said: Mapping[bytes
     steps = _steps(known, said)
     found = {venue.wrapper: Way(Route((), Fraction(1)), whole=True, depth=None)}
     while True:
-        ways = [
-            _way(step, found[step.other]) for step in steps if step.token not in found and step.other in found
-        ]  # fmt: skip
-        if not ways:
+        open_ = [(step, found[step.other]) for step in steps if step.token not in found and step.other in found]
+        if not open_:
             return found
-        best = max(ways, key=_rank)
-        found[best.route.hops[0].token] = best
+        best = max(open_, key=_rank)
+        found[best[0].token] = _way(*best)
 
 
 def way_of(
     token: bytes, bases: Mapping[bytes, Way], known: Mapping[bytes, Pool], said: Mapping[bytes, Past]
 ) -> Way | None:
     """Return a token's way: through the base by which the shallowest pool is deepest; None if none leads to it."""
-    steps = (step for step in _steps(known, said) if step.token == token and step.other in bases)
-    return bases.get(token) or max((_way(step, bases[step.other]) for step in steps), key=_rank, default=None)
+    if token in bases:
+        return bases[token]
+    open_ = [
+        (step, bases[step.other]) for step in _steps(known, said) if step.token == token and step.other in bases
+    ]  # fmt: skip
+    return _way(*max(open_, key=_rank)) if open_ else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,10 @@ class _Step:
     token: bytes
     other: bytes
     reserve: int
+
+    def depth(self, onward: Way) -> int:
+        """Return the reserve in wei."""
+        return self.reserve * onward.route.value.numerator // onward.route.value.denominator
 
 
 def _steps(known: Mapping[bytes, Pool], said: Mapping[bytes, Past]) -> list[_Step]:
@@ -181,15 +187,17 @@ def _steps(known: Mapping[bytes, Pool], said: Mapping[bytes, Past]) -> list[_Ste
     return found
 
 
-def _way(step: _Step, onward: Way) -> Way:
-    tick = step.past.tick
-    hop = Hop(step.pool, tick, step.token, int(step.reserve * onward.route.value))
-    depth = hop.depth if onward.depth is None else min(hop.depth, onward.depth)
-    route = Route((hop, *onward.route.hops), hop.worth(tick.sqrt_x96) * onward.route.value)
-    return Way(route, onward.whole and step.past.mean.whole, depth)
-
-
-def _rank(way: Way) -> tuple[bool, int, int, int, bytes]:
+def _rank(way: tuple[_Step, Way]) -> tuple[bool, int, int, int, bytes]:
     """Return by what ways are chosen. Many are equally deep: those that go on through one pool; then the shortest."""
-    first = way.route.hops[0]
-    return way.whole, way.depth or 0, -len(way.route.hops), first.depth, first.pool.address
+    step, onward = way
+    depth = step.depth(onward)
+    shallowest = depth if onward.depth is None else min(depth, onward.depth)
+    whole = onward.whole and step.past.mean.whole
+    return whole, shallowest, -len(onward.route.hops), depth, step.pool.address
+
+
+def _way(step: _Step, onward: Way) -> Way:
+    whole, shallowest, _, depth, _ = _rank((step, onward))
+    hop = Hop(step.pool, step.past.tick, step.token, depth)
+    route = Route((hop, *onward.route.hops), hop.worth(hop.tick.sqrt_x96) * onward.route.value)
+    return Way(route, whole, shallowest)

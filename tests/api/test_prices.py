@@ -133,6 +133,15 @@ async def test_a_listing_says_the_same(desk: Desk) -> None:
     assert [each["amount_usd"] for each in listed["token_transfers"]] == amounts
 
 
+async def test_the_status_page_says_what_the_native_coin_is_worth(desk: Desk) -> None:
+    await desk.store.commit(chain(205, {10: market()}), after=None)
+    (shown,) = json.loads((await desk.client.get("/status.json")).text)["chains"]
+    price = shown["native_price"]
+    assert abs(Decimal(price.pop("usd")) / 3000 - 1) < Decimal("1e-9")
+    assert price == {"reason": None, "confidence": "pinned", "source": "uniswap_v3", "block": 205}
+    assert "native_price" in (await desk.client.get("/")).text
+
+
 async def test_a_hole_in_coverage_gives_null_and_heals(desk: Desk) -> None:
     blocks = chain(405, {10: market()})
     with_gap = [replace(block, txs=()) if block.number != 200 else block for block in blocks[120:]]
