@@ -14,7 +14,8 @@ def _folder(package: str | None, *inside: str) -> Path:
     return Path(package).resolve().parent.joinpath(*inside)
 
 
-# Numbers are unique across the folders; a migration may stand on those with lower numbers.
+# Numbers are unique across the folders, and a migration may stand on those with lower numbers. What is added later to a
+# folder has a number above its others; it may be below those of other folders, which databases may have already.
 MIGRATIONS: Final = (_folder(core.__file__, "store", "migrations"), _folder(accounts.__file__, "migrations"))
 
 
