@@ -71,12 +71,18 @@ SQL_PLACES_OF_HASHES: Final = """
 SQL_TRANSACTIONS: Final = """
     select t.block_number, t.tx_index, t.hash, t.sender, t.recipient, t.contract_address, t.value::text, t.type,
         t.nonce::text, t.gas::text, t.gas_used::text, t.gas_price::text, t.effective_gas_price::text, t.status,
-        b.block_time, b.hash as block_hash
+        (
+            select b.block_time from chain.block b
+            where b.chain_id = $1 and b.number = place.block_number and b.number between $4 and $5
+        ) as block_time,
+        (
+            select b.hash from chain.block b
+            where b.chain_id = $1 and b.number = place.block_number and b.number between $4 and $5
+        ) as block_hash
     from unnest($2::bigint[], $3::integer[]) as place (block_number, tx_index)
     join chain.transaction t
         on t.chain_id = $1 and t.block_number = place.block_number and t.tx_index = place.tx_index
         and t.block_number between $4 and $5
-    join chain.block b on b.chain_id = $1 and b.number = place.block_number and b.number between $4 and $5
 """
 SQL_FINAL: Final = "select safe_number as safe, finalized_number as finalized from chain.head where chain_id = $1"
 # All that a page says beside its rows.
