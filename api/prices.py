@@ -141,11 +141,14 @@ class Told:
         return known
 
 
+Key = tuple[bytes, bytes]  # hash of a block, and a token
+
+
 @dataclass(frozen=True, slots=True)
 class Values:
     """The prices that some transactions need. Without a venue there are none: `not_configured`."""
 
-    found: Mapping[tuple[BlockRef, bytes], Price]
+    found: Mapping[Key, Price]
     told: Told
 
     def native(self, tx: StoredTx) -> Price:
@@ -155,7 +158,16 @@ class Values:
 
     def token(self, tx: StoredTx, token: bytes) -> Price:
         """Return a token's price at the transaction's block."""
-        return self.found.get((tx.block, token)) or Price(token=token, block=tx.block, reason="not_configured")
+        return self.found.get((tx.block_hash, token)) or Price(token=token, block=tx.block, reason="not_configured")
+
+    def usd(self, base_units: int, tx: StoredTx, token: bytes | None = None) -> Decimal | None:
+        """Return what an amount was worth at the transaction's block, in cents; None without a price.
+
+        `token` None is the native coin.
+        """
+        if not self.found:
+            return None  # pages of chains without a venue are half as long in the making
+        return usd(base_units, self.native(tx) if token is None else self.token(tx, token))
 
     def info(self, price: Price, decimals: int) -> PriceInfo:
         """Return a price as answers show it."""
@@ -183,8 +195,8 @@ class Prices:
         pricer = self.pricer(name, chain_id)
         if pricer is None:
             token = token or b""
-            return Values({(block, token): Price(token=token, block=block, reason="not_configured")}, Told(None))
-        return Values(await pricer.prices({block: [token or pricer.venue.wrapper]}), self._told[name])
+            return Values({(block.hash, token): Price(token=token, block=block, reason="not_configured")}, Told(None))
+        return Values(_by_hash(await pricer.prices({block: [token or pricer.venue.wrapper]})), self._told[name])
 
     async def native(self, name: str, chain_id: int) -> dict[str, str | int | None] | None:
         """Return what the native coin is worth at the newest block, for the status page; None without a venue."""
@@ -213,7 +225,11 @@ class Prices:
             moved = (each.transfer for each in tx.transfers)
             tokens = {each.token for each in moved if each.standard is TokenStandard.ERC20}
             wanted[tx.block] = {pricer.venue.wrapper, *wanted.get(tx.block, ()), *tokens}
-        return Values(await pricer.prices(wanted), self._told[name])
+        return Values(_by_hash(await pricer.prices(wanted)), self._told[name])
+
+
+def _by_hash(found: Mapping[tuple[BlockRef, bytes], Price]) -> dict[Key, Price]:
+    return {(block.hash, token): price for (block, token), price in found.items()}
 
 
 def usd(base_units: int, price: Price) -> Decimal | None:

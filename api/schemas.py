@@ -8,7 +8,7 @@ import msgspec
 
 from api.addresses import checksum
 from api.amounts import Plain, display, exact
-from api.prices import NATIVE_DECIMALS, SOURCE, PriceInfo, Values, usd
+from api.prices import NATIVE_DECIMALS, SOURCE, PriceInfo, Values
 from api.times import iso
 from core.hex import to_hex
 from core.store.reader import Lag, StoredBlock, StoredToken, StoredTransfer, StoredTx
@@ -232,12 +232,12 @@ class Page(msgspec.Struct):
 def amount_usd(stored: StoredTransfer, tx: StoredTx, values: Values) -> Decimal | None:
     """Return what a transfer of `tx` was worth, None for what is not fungible and without a price."""
     moved = stored.transfer
-    return usd(moved.amount, values.token(tx, moved.token)) if moved.standard is TokenStandard.ERC20 else None
+    return values.usd(moved.amount, tx, moved.token) if moved.standard is TokenStandard.ERC20 else None
 
 
 def fee_of(tx: StoredTx) -> int:
     """Return what the transaction's gas cost, in wei."""
-    return tx.gas_used * tx.paid_gas_price
+    return tx.gas_used * tx.gas_price
 
 
 def amount_display(stored: StoredTransfer) -> str:
@@ -273,7 +273,6 @@ def encode(answer: msgspec.Struct) -> bytes:
 
 
 def _common(tx: StoredTx, native_symbol: str, values: Values) -> dict[str, Any]:
-    native = values.native(tx)
     return {
         "hash": to_hex(tx.hash),
         "block_number": tx.block_number,
@@ -282,10 +281,10 @@ def _common(tx: StoredTx, native_symbol: str, values: Values) -> dict[str, Any]:
         "to_address": None if tx.recipient is None else checksum(tx.recipient),
         "contract_address": None if tx.contract_address is None else checksum(tx.contract_address),
         "value_native": display(tx.value, ETHER, native_symbol),
-        "value_usd": usd(tx.value, native),
+        "value_usd": values.usd(tx.value, tx),
         "gas_used": tx.gas_used,
-        "gas_price_gwei": exact(tx.paid_gas_price, GWEI),
-        "gas_fee_usd": usd(fee_of(tx), native),
+        "gas_price_gwei": exact(tx.gas_price, GWEI),
+        "gas_fee_usd": values.usd(fee_of(tx), tx),
         "status": STATUS[tx.status],
         "finality": tx.finality,
     }

@@ -69,20 +69,18 @@ SQL_PLACES_OF_HASHES: Final = """
 # $1 chain, $2 and $3 places, each once, $4 and $5 the least and the greatest block number among them: by these,
 # partitions are left out while planning. Numbers travel as text: the driver takes 3 us to make a Decimal of each.
 SQL_TRANSACTIONS: Final = """
-    select t.block_number, t.tx_index, t.hash, t.sender, t.recipient, t.contract_address, t.value::text, t.type,
-        t.nonce::text, t.gas::text, t.gas_used::text, t.gas_price::text, t.effective_gas_price::text, t.status,
-        (
-            select b.block_time from chain.block b
-            where b.chain_id = $1 and b.number = place.block_number and b.number between $4 and $5
-        ) as block_time,
-        (
-            select b.hash from chain.block b
-            where b.chain_id = $1 and b.number = place.block_number and b.number between $4 and $5
-        ) as block_hash
+    select t.block_number, t.tx_index, t.hash, t.sender, t.recipient, t.contract_address, t.value::text,
+        t.gas_used::text, coalesce(t.effective_gas_price, t.gas_price)::text, t.status,
+        b.hash, b.block_time
     from unnest($2::bigint[], $3::integer[]) as place (block_number, tx_index)
     join chain.transaction t
         on t.chain_id = $1 and t.block_number = place.block_number and t.tx_index = place.tx_index
         and t.block_number between $4 and $5
+    cross join lateral (
+        select b.hash, b.block_time from chain.block b
+        where b.chain_id = $1 and b.number = place.block_number and b.number between $4 and $5
+        offset 0
+    ) as b
 """
 SQL_FINAL: Final = "select safe_number as safe, finalized_number as finalized from chain.head where chain_id = $1"
 # All that a page says beside its rows.
@@ -174,26 +172,23 @@ class StoredTransfer(NamedTuple):
 
 
 class StoredTx(NamedTuple):
-    """A transaction with its receipt and its block's time. Prices are wei a gas; `status` None is unknown.
+    """What answers tell of a transaction, its receipt and its block.
 
-    A tuple, for a page has up to 200 of them: a frozen dataclass of so many fields takes three times as long.
+    `gas_price` is what a unit of gas cost, in wei: old nodes report it only as the transaction's own. `status` None is
+    unknown. A tuple, for a page has up to 200 of them: a frozen dataclass of so many fields takes three times as long.
     """
 
     block_number: int
-    block_hash: bytes
     tx_index: int
     hash: bytes
     sender: bytes
     recipient: bytes | None
     contract_address: bytes | None
     value: int
-    type: int
-    nonce: int
-    gas: int
     gas_used: int
-    gas_price: int | None
-    effective_gas_price: int | None
+    gas_price: int
     status: int | None
+    block_hash: bytes
     block_time: datetime
     transfers: tuple[StoredTransfer, ...] = ()
     finality: HowFinal = "latest"
@@ -202,11 +197,6 @@ class StoredTx(NamedTuple):
     def block(self) -> BlockRef:
         """The block it is in."""
         return BlockRef(self.block_number, self.block_hash)
-
-    @property
-    def paid_gas_price(self) -> int:
-        """What a unit of gas cost: old nodes report it only as the transaction's own gas price."""
-        return self.effective_gas_price if self.effective_gas_price is not None else self.gas_price or 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -467,27 +457,12 @@ def _transfer(row: asyncpg.Record) -> TokenTransfer:
 
 
 def stored_tx(row: asyncpg.Record, transfers: Sequence[StoredTransfer] = (), finality: HowFinal = "latest") -> StoredTx:
-    """Return a row of SQL_TRANSACTIONS, or of what has the same columns, as a transaction."""
+    """Return a row of SQL_TRANSACTIONS, or of what has the same columns in the same order, as a transaction."""
+    number, index, hash_, sender, recipient, created, value, gas_used, gas_price, status, block_hash, time = row
     return StoredTx(
-        block_number=row["block_number"],
-        block_hash=row["block_hash"],
-        tx_index=row["tx_index"],
-        hash=row["hash"],
-        sender=row["sender"],
-        recipient=row["recipient"],
-        contract_address=row["contract_address"],
-        value=int(row["value"]),
-        type=row["type"],
-        nonce=int(row["nonce"]),
-        gas=int(row["gas"]),
-        gas_used=int(row["gas_used"]),
-        gas_price=_int_or_none(row["gas_price"]),
-        effective_gas_price=_int_or_none(row["effective_gas_price"]),
-        status=row["status"],
-        block_time=row["block_time"],
-        transfers=tuple(transfers),
-        finality=finality,
-    )
+        number, index, hash_, sender, recipient, created, int(value), int(gas_used), int(gas_price or 0), status,
+        block_hash, time, tuple(transfers), finality,
+    )  # fmt: skip
 
 
 def _int_or_none(value: Decimal | str | None) -> int | None:
