@@ -6,6 +6,7 @@ from typing import Final
 
 import accounts
 import core
+import wallet
 from core.store.schema import SCHEMA, migrated_schema
 
 
@@ -15,7 +16,11 @@ def _folder(package: str | None, *inside: str) -> Path:
 
 
 # Numbers are unique across the folders; a migration may stand on those with lower numbers.
-MIGRATIONS: Final = (_folder(core.__file__, "store", "migrations"), _folder(accounts.__file__, "migrations"))
+MIGRATIONS: Final = (
+    _folder(core.__file__, "store", "migrations"),
+    _folder(accounts.__file__, "migrations"),
+    _folder(wallet.__file__, "migrations"),
+)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("accounts", "api", "builders", "contracts", "core", "daemon", "devnet", "indexer", "simulator")
+PACKAGES = ("accounts", "api", "builders", "contracts", "core", "daemon", "devnet", "indexer", "simulator", "wallet")
 
 
 @cache
