@@ -20,7 +20,8 @@ from tests.make import address
 from wallet.signer import LocalSigner, RemoteSigner, checked, from_dev_key, from_keystore
 from wallet.types import Fees, Unsigned
 
-ACCOUNT = Account.create()
+# anvil's first account: the same signatures each time.
+ACCOUNT = Account.from_key("0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
 WALLET = from_hex(ACCOUNT.address)
 UNSIGNED = Unsigned(
     chain_id=1, nonce=3, call=Call(address("to"), b"\x01\x02", 5), gas=21_000, fees=Fees(cap=100, tip=7)
