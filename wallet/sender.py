@@ -21,7 +21,7 @@ from wallet.fees import TooHigh, cancel_cap, gas_limit, quote, replacement
 from wallet.judge import next_nonce
 from wallet.ledger import movements
 from wallet.node import Node, Reverts
-from wallet.outbox import Leave, Outbox, leased
+from wallet.outbox import Leave, Outbox, Overtaken, leased
 from wallet.policy import Denied, Rules, Spend, over_a_day, spend_of, with_fee
 from wallet.signer import Signer, hash_of
 from wallet.types import NATIVE, Attempt, AttemptKind, Fees, Intent, Opened, Outcome, Receipt, Seen, State, Unsigned
@@ -259,7 +259,10 @@ class Sender:
             plan = f"dry-run: would be sent with nonce {nonce}, gas {gas}, at most {fees.cap} wei for each"
             return await self._end(outbox, intent, State.REHEARSED, plan)
         attempt = await self._signed(self._unsigned(intent.call, nonce, gas, fees), "send", seen.head)
-        await outbox.claim(intent, nonce, attempt, spend)
+        try:
+            await outbox.claim(intent, nonce, attempt, spend)
+        except Overtaken:
+            return False  # somebody cancelled it just now: what was signed is stored nowhere, and nobody has seen it
         await self._out(outbox, intent, attempt, seen.head)
         return True
 
@@ -312,6 +315,7 @@ class Sender:
             said = str(error)
             del self._sent[attempt.hash]
         await outbox.answered(attempt, said)
+        await outbox.note(intent.id, said)
         log.info("broadcast", extra=self._about(intent, kind=attempt.kind, tx="0x" + attempt.hash.hex(), said=said))
 
     # What is over.

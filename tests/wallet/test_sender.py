@@ -14,8 +14,10 @@ from core.store.pool import open_pool
 from tests.make import address
 from tests.wallet.bench import CHAIN, FRIEND, SUPPLY, Bench
 from wallet import activation, records
+from wallet.node import Node
 from wallet.outbox import Overtaken, leased
-from wallet.types import NATIVE, Outcome, State
+from wallet.sender import Sender
+from wallet.types import NATIVE, Outcome, State, Unsigned
 
 
 async def test_an_intent_is_sent_mined_applied_and_settled(bench: Bench) -> None:
@@ -232,6 +234,26 @@ async def test_somebody_may_cancel_in_the_queue_and_while_it_is_pending(bench: B
     found = await bench.status(pending)
     assert (found.outcome, await bench.balance()) == (Outcome.CANCELLED, 0)
     assert not await records.cancel(bench.pool, pending.id, bench.clock.now(), by="ann", because="again")
+
+
+async def test_one_cancelled_while_it_is_being_signed_is_not_sent(bench: Bench) -> None:
+    await bench.activated()
+    intent = await bench.queue()
+    sign = bench.signer.sign
+
+    class Slow:
+        address = bench.wallet
+
+        async def sign(self, unsigned: Unsigned) -> bytes:
+            assert await records.cancel(bench.pool, intent.id, bench.clock.now(), by="ann", because="wrong")
+            return await sign(unsigned)
+
+    sender = Sender(
+        "test", bench.pool, Node(bench.rpc, bench.wallet), bench.rules, bench.limits, chain_id=CHAIN,
+        clock=bench.clock, meter=bench.meter, signer=Slow(),
+    )  # fmt: skip
+    await bench.step(sender, times=2)
+    assert ((await bench.status(intent)).state, bench.rpc.sends) == (State.DROPPED, 0)
 
 
 async def test_a_reorg_that_drops_it_is_undone_and_it_is_sent_again(bench: Bench) -> None:
