@@ -111,10 +111,15 @@ class Node:
         try:
             raw = await self._client.raw("eth_estimateGas", asked, to_quantity(at.number))
         except RpcRefused as error:
-            if not error.reverted and "insufficient funds" not in error.message.lower():
+            if not error.reverted:
                 raise
             return Reverts(error.message, error.data)
         return from_quantity(_text.decode(raw), U64_MAX)
+
+    async def balance(self, at: BlockRef) -> int:
+        """Return how much wei the wallet has after `at`."""
+        raw = await self._client.raw("eth_getBalance", to_hex(self._wallet), to_quantity(at.number))
+        return from_quantity(_text.decode(raw))
 
     async def head(self) -> BlockRef:
         """Return the newest block."""

@@ -107,10 +107,10 @@ class Sender:
     async def step(self, outbox: Outbox) -> None:
         """Look after what is open, then send what may go."""
         opened = await outbox.opened()
-        seen = await self._node.observe(opened, self._limits.settle_blocks)
-        for each in opened:
-            await self._follow(outbox, each, seen)
         if opened:
+            seen = await self._node.observe(opened, self._limits.settle_blocks)
+            for each in opened:
+                await self._follow(outbox, each, seen)
             opened = await outbox.opened()
         waiting = await self._still_wanted(outbox)
         pending = sum(each.state is State.PENDING for each in opened)
@@ -118,7 +118,7 @@ class Sender:
         # One at a time: the next one waits until this one is mined.
         if not waiting or pending:
             return
-        against = "" if self._signer is None else await self._against(outbox, seen.head)
+        against = "" if self._signer is None else await self._against(outbox, await self._node.head())
         for intent in waiting:
             if against:
                 await outbox.note(intent.id, against)
@@ -201,7 +201,7 @@ class Sender:
         last = opened.attempts[-1]
         fees = replacement(last.fees, await self._quote(CANCEL_PRIORITY), cap=cancel_cap(self._limits.max_fee))
         gas = await self._node.estimate(self._nothing(), seen.head)
-        if fees is None or isinstance(gas, Reverts):
+        if fees is None or not isinstance(gas, int):
             await outbox.note(
                 opened.intent.id, f"cannot be cancelled now: {gas if fees else 'its fees are at the cap'}"
             )
@@ -227,40 +227,54 @@ class Sender:
     async def _take(self, outbox: Outbox, intent: Intent) -> bool:
         """Send a queued intent; False if it waits, or was ended, and the next one may be looked at."""
         try:
-            spend = spend_of(intent.call, self._rules)
+            plan = await self._plan(intent, await outbox.spent())
         except Denied as denied:
             return await self._end(outbox, intent, State.DROPPED, f"policy: {denied}")
-        head = await self._node.head()
-        used = await self._node.estimate(intent.call, head)
-        if isinstance(used, Reverts):
-            return await self._end(outbox, intent, State.DROPPED, str(used))
-        gas = gas_limit(used)
+        except _Fails as error:
+            return await self._end(outbox, intent, State.DROPPED, str(error))
+        except _Later as error:
+            return await self._wait(outbox, intent, str(error))
+        return await self._first(outbox, intent, plan)
+
+    async def _plan(self, intent: Intent, spent: Spend) -> "_Plan":
+        """Return how to send an intent now. Raises Denied, _Fails, _Later."""
+        spend = spend_of(intent.call, self._rules)
+        self._within_a_day(spend, spent)
         fees = await self._quote(intent.priority)
         if isinstance(fees, TooHigh):
-            return await self._wait(outbox, intent, str(fees))
-        try:
-            if gas > self._limits.max_gas:
-                raise Denied(f"gas: {gas} is more than the {self._limits.max_gas} of one transaction")
-            spend = with_fee(spend, gas * fees.cap, self._rules)
-        except Denied as denied:
-            return await self._end(outbox, intent, State.DROPPED, f"policy: {denied}")
-        too_much = over_a_day(spend, await outbox.spent(), self._rules)
-        if too_much is not None:
-            return await self._wait(outbox, intent, too_much)
-        return await self._first(outbox, intent, gas, fees, spend)
+            raise _Later(str(fees))
+        head = await self._node.head()
+        balance = await self._node.balance(head)
+        _enough(balance, intent.call.value)
+        used = await self._node.estimate(intent.call, head)
+        if isinstance(used, Reverts):
+            raise _Fails(str(used))
+        gas = gas_limit(used)
+        if gas > self._limits.max_gas:
+            raise Denied(f"gas: {gas} is more than the {self._limits.max_gas} of one transaction")
+        spend = with_fee(spend, gas * fees.cap, self._rules)
+        self._within_a_day(spend, spent)
+        # A node would refuse it, and its cancellation too: a nonce would be given away for nothing.
+        _enough(balance, spend[NATIVE])
+        return _Plan(gas, fees, spend)
 
-    async def _first(self, outbox: Outbox, intent: Intent, gas: int, fees: Fees, spend: Spend) -> bool:
+    def _within_a_day(self, spend: Spend, spent: Spend) -> None:
+        too_much = over_a_day(spend, spent, self._rules)
+        if too_much is not None:
+            raise _Later(too_much)
+
+    async def _first(self, outbox: Outbox, intent: Intent, plan: "_Plan") -> bool:
         # Asked only now: what was mined since the look at what is open has its nonce in this number.
         seen = await self._node.observe((), self._limits.settle_blocks)
         nonce = next_nonce(seen.nonce, await outbox.next_nonce())
         if nonce is None:
             return await self._wait(outbox, intent, f"the node is at nonce {seen.nonce}, behind what was mined before")
         if self._signer is None:
-            plan = f"dry-run: would be sent with nonce {nonce}, gas {gas}, at most {fees.cap} wei for each"
-            return await self._end(outbox, intent, State.REHEARSED, plan)
-        attempt = await self._signed(self._unsigned(intent.call, nonce, gas, fees), "send", seen.head)
+            said = f"dry-run: would be sent with nonce {nonce}, gas {plan.gas}, at most {plan.fees.cap} wei for each"
+            return await self._end(outbox, intent, State.REHEARSED, said)
+        attempt = await self._signed(self._unsigned(intent.call, nonce, plan.gas, plan.fees), "send", seen.head)
         try:
-            await outbox.claim(intent, nonce, attempt, spend)
+            await outbox.claim(intent, nonce, attempt, plan.spend)
         except Overtaken:
             return False  # somebody cancelled it just now: what was signed is stored nowhere, and nobody has seen it
         await self._out(outbox, intent, attempt, seen.head)
@@ -351,3 +365,25 @@ class Sender:
 
     def _about(self, intent: Intent, **more: object) -> dict[str, object]:
         return {"wallet": self.name, "intent": str(intent.id), "kind": intent.kind, **more}
+
+
+class _Later(Exception):
+    """An intent cannot be sent now, and may be later."""
+
+
+class _Fails(Exception):
+    """An intent would have no effect."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How to send an intent: its gas limit, its fees, and the most that it may take out of the wallet."""
+
+    gas: int
+    fees: Fees
+    spend: Spend
+
+
+def _enough(balance: int, wanted: int) -> None:
+    if balance < wanted:
+        raise _Later(f"the wallet is short of wei: it has {balance}, and may need {wanted}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from builders.call import Call
 from builders.erc20 import transfer
 from core.errors import BadConfig, StoreUnavailable
 from core.hex import to_hex
@@ -154,6 +155,24 @@ async def test_what_would_revert_is_dropped_without_a_nonce(bench: Bench) -> Non
     found = await bench.status(intent)
     assert (found.state, found.nonce, await bench.balance()) == (State.DROPPED, None, SUPPLY)
     assert "would revert" in found.note
+
+
+async def test_a_wallet_that_is_short_of_wei_waits_until_it_has_some(bench: Bench) -> None:
+    await bench.activated()
+    intent = await bench.queue(call=Call(FRIEND, b"", 1_000))
+    await bench.rpc.call("anvil_setBalance", to_hex(bench.wallet), hex(999))
+    await bench.step(times=2)
+    found = await bench.status(intent)
+    assert (found.state, "short of wei" in found.note, bench.rpc.sends) == (State.QUEUED, True, 0)
+    await bench.rpc.call("anvil_setBalance", to_hex(bench.wallet), hex(10**18))
+    await bench.step()
+    assert (await bench.status(intent)).state is State.PENDING
+
+
+async def test_nothing_is_asked_of_the_node_while_there_is_nothing_to_do(bench: Bench) -> None:
+    bench.rpc.url = "http://127.0.0.1:1"
+    await bench.step()
+    assert bench.meter.seen == [("waiting", 0, 0, 0)]
 
 
 async def test_a_day_has_a_cap_and_the_next_day_goes_on(bench: Bench) -> None:
