@@ -171,17 +171,16 @@ class Campaign:
         tasks: list[asyncio.Task[None]] = []
         expected: list[list[Expected]] = []
         try:
-            await weather.looked.wait()
+            await asyncio.wait_for(weather.asked.wait(), FINAL_S)
             weather.points = {wallet: self.chance.choice(POINTS) for wallet in wallets}
             expected = [await self._queue(wallet, weather) for wallet in wallets]
-            tasks = [asyncio.create_task(self._mine()), asyncio.create_task(self._cancel(expected, weather))]
+            tasks = [asyncio.create_task(self._mine(weather)), asyncio.create_task(self._cancel(expected, weather))]
             await self._final(wallets)
         finally:
-            for task in tasks:
-                task.cancel()
+            weather.over = True
             for process in self.processes:
                 process.stop()
-            await asyncio.gather(*tasks, *kept, return_exceptions=True)
+            await asyncio.gather(*tasks, *kept)
             for proxy in proxies:
                 await proxy.stop()
         self.kills += weather.kills
@@ -242,17 +241,18 @@ class Campaign:
             proxies.append(proxy)
         return proxies
 
-    async def _mine(self) -> None:
-        """Make blocks, and take some away again, never as many as settle."""
-        while True:
+    async def _mine(self, weather: Weather) -> None:
+        """Make blocks, and take some away again, never as many as settle; until it is over, and not in between."""
+        while not weather.over:
             await asyncio.sleep(self.chance.uniform(0.2, 0.7))
-            if self.chance.random() < REORG_SHARE:
+            async with weather.moving:
+                if self.chance.random() >= REORG_SHARE:
+                    await self.rpc.call("anvil_mine", "0x1")
+                    continue
                 await self.rpc.call("anvil_reorg", self.chance.randint(1, SETTLE - 1), [])
                 self.reorgs += 1
                 if self.chance.random() < DROPPED_SHARE:
                     await self.rpc.call("anvil_dropAllTransactions")
-            else:
-                await self.rpc.call("anvil_mine", "0x1")
 
     async def _cancel(self, expected: list[list[Expected]], weather: Weather) -> None:
         """Ask that some of the intents not happen, at any moment."""

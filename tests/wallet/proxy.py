@@ -30,9 +30,12 @@ class Weather:
     points: dict[bytes, str] = field(default_factory=dict)  # wallet -> where a process is killed that works for it
     modes: dict[int, str] = field(default_factory=dict)  # amount -> what becomes of its broadcasts
     owners: dict[bytes, bytes] = field(default_factory=dict)  # hash -> wallet
+    over: bool = False
     first: dict[tuple[bytes, int], bytes] = field(default_factory=dict)  # wallet and nonce -> first hash
     held: dict[tuple[bytes, int], str] = field(default_factory=dict)  # the same -> bytes that were swallowed
-    looked: asyncio.Event = field(default_factory=asyncio.Event)  # some process looks after some wallet
+    asked: asyncio.Event = field(default_factory=asyncio.Event)  # some process has begun
+    # anvil_reorg beside anvil_mine leaves anvil without some blocks, and with states that are not those of its blocks.
+    moving: asyncio.Lock = field(default_factory=asyncio.Lock)
     kills: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -71,9 +74,8 @@ class Proxy:
             self._strike("anywhere", None)
         if calls[0]["method"] == "eth_sendRawTransaction":
             return web.json_response(await self._sent(calls[0]))
-        if calls[0]["method"] == "eth_getTransactionCount":
-            weather.counts["looks"] += 1
-            weather.looked.set()
+        weather.counts["looks"] += calls[0]["method"] == "eth_getTransactionCount"
+        weather.asked.set()
         replies = await self._ask(asked)
         self._looked(calls, replies)
         await self._burst(calls[0]["method"], replies)
@@ -86,7 +88,8 @@ class Proxy:
         share = BURST_SHARE if nothing else BURST_SHARE / 10 if method == "eth_getTransactionCount" else 0
         if weather.chance.random() < share:
             weather.counts["bursts"] += 1
-            await self._ask({"method": "anvil_mine", "params": [hex(weather.settle_blocks + 2)]})
+            async with weather.moving:
+                await self._ask({"method": "anvil_mine", "params": [hex(weather.settle_blocks + 2)]})
 
     async def _sent(self, call: dict[str, Any]) -> Any:
         weather, raw = self._weather, from_hex(call["params"][0])
