@@ -100,7 +100,8 @@ def translated() -> Iterator[None]:
         raise _taken(error) from error
     except asyncpg.PostgresError as error:
         raise _verdict(error) from error
-    except (asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    # InternalClientError: the server ended the connection, and the driver has heard that but not yet closed it.
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
         raise StoreUnavailable(f"database: {type(error).__name__}: {error}") from error
 
 
