@@ -142,7 +142,8 @@ async def leased(
                 await clock.sleep(WAIT_S)
         yield Outbox(conn, chain_id, wallet, clock)
     finally:
-        await pool.release(conn, timeout=5)  # its reset gives the lock back
+        conn.terminate()  # the lock is the session's, and ends with it, however this one ends
+        await pool.release(conn)
 
 
 class Outbox:

@@ -70,7 +70,7 @@ async def _as_it_is(_: Connection) -> None:
     """Hand a connection on without the driver's reset, a round trip more: nothing of ours outlives a transaction.
 
     Settings and locks are a transaction's own, LISTEN has a connection apart (core/store/listen.py), and a transaction
-    that was left open the driver ends by itself.
+    that was left open the driver ends by itself. What is a session's own all the same, as a wallet's lease, ends it.
     """
 
 
