@@ -7,11 +7,13 @@ decide: states move by compare-and-set, and a nonce is unique for a wallet.
 
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
+
+import asyncpg
 
 from core.clock import Clock
 from core.errors import Transient
@@ -142,7 +144,9 @@ async def leased(
                 await clock.sleep(WAIT_S)
         yield Outbox(conn, chain_id, wallet, clock)
     finally:
-        conn.terminate()  # the lock is the session's, and ends with it, however this one ends
+        # The lock is the session's and ends with it, if the server has not ended both already.
+        with suppress(asyncpg.InterfaceError):
+            conn.terminate()
         await pool.release(conn)
 
 
