@@ -11,7 +11,8 @@ from typing import Any
 from eth_abi.abi import decode as decode_arguments
 from eth_abi.abi import encode as encode_arguments
 from eth_abi.grammar import TupleType, parse
-from eth_hash.auto import keccak
+
+from core.keccak import keccak
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import msgspec
-from eth_hash.auto import keccak
 
 from builders.call import Call
 from core.errors import BadAnswer, RpcRefused
 from core.hex import from_hex, from_quantity, to_hex, to_quantity
+from core.keccak import keccak
 from core.rpc import wire
 from core.rpc.client import Rpc, Seat
 from core.types import U64_MAX, BlockRef, Log

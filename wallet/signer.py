@@ -12,7 +12,6 @@ from typing import Any, Final, Protocol
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
-from eth_hash.auto import keccak
 from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
 from hexbytes import HexBytes
@@ -20,6 +19,7 @@ from rlp.exceptions import RLPException
 
 from core.errors import BadAnswer, BadConfig
 from core.hex import from_hex, to_hex, to_quantity
+from core.keccak import keccak
 from core.rpc.client import Rpc
 from wallet.types import Unsigned
 
