@@ -398,14 +398,21 @@ async def snapshot(pool: Pool) -> AsyncIterator[Connection]:
         yield conn
 
 
+class TokenVersion(NamedTuple):
+    """What a token said of itself from a block on."""
+
+    since: int
+    token: StoredToken
+
+
 async def token_versions(
     conn: Connection, chain_id: int, addresses: Collection[bytes]
-) -> dict[bytes, list[asyncpg.Record]]:
+) -> dict[bytes, list[TokenVersion]]:
     """Return all versions of each token, oldest first."""
-    versions: dict[bytes, list[asyncpg.Record]] = defaultdict(list)
+    versions: dict[bytes, list[TokenVersion]] = defaultdict(list)
     if addresses:
-        for row in await conn.fetch(SQL_TOKENS, chain_id, list(addresses)):
-            versions[row["address"]].append(row)
+        for address, number, symbol, name, decimals in await conn.fetch(SQL_TOKENS, chain_id, list(addresses)):
+            versions[address].append(TokenVersion(number, StoredToken(address, symbol, name, decimals)))
     return versions
 
 
@@ -431,15 +438,16 @@ async def chains(pool: Pool) -> dict[str, int]:
     return {row["name"]: row["chain_id"] for row in rows}
 
 
-def at_block(versions: Sequence[asyncpg.Record], address: bytes, number: int) -> StoredToken:
+def at_block(versions: Sequence[TokenVersion], address: bytes, number: int) -> StoredToken:
     """Return the newest version that is not newer than block `number`, else the oldest there is.
 
     Metadata is read when a token is first seen at the head; what history says of it before that was not asked.
     """
     if not versions:
         return StoredToken(address)
-    row = next((v for v in reversed(versions) if v["block_number"] <= number), versions[0])
-    return StoredToken(address, row["symbol"], row["name"], row["decimals"])
+    if len(versions) == 1:
+        return versions[0].token
+    return next((each.token for each in reversed(versions) if each.since <= number), versions[0].token)
 
 
 def _transfer(row: asyncpg.Record) -> TokenTransfer:
