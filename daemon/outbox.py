@@ -104,8 +104,8 @@ async def activate(settings: Settings, arguments: argparse.Namespace) -> int | N
     """Let a wallet go live, bound to the code of all it may call; or take that back."""
     of = settings.wallets.get(arguments.wallet)
     if of is None:
-        names = ", ".join(settings.wallets) or "wallets.<name>, of which none is configured"
-        raise BadConfig(f"--wallet: expected one of {names}; found {arguments.wallet!r}")
+        names = ", ".join(settings.wallets) or "none, no wallets.<name> is configured"
+        raise BadConfig(f"--wallet: expected one of {names}, found {arguments.wallet!r}")
     _required(arguments, "by", "because")
     rules, now = rules_of(of), datetime.now(UTC)
     chain = settings.chains[of.chain].chain_id
