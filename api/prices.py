@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
 from typing import Final, Literal
@@ -15,7 +15,7 @@ from api.times import iso
 from core.hex import to_hex
 from core.store import ticks
 from core.store.pool import Pool, translated
-from core.store.reader import StoredTx, snapshot
+from core.store.reader import StoredToken, StoredTx, snapshot
 from core.types import BlockRef, TokenStandard
 from prices.judge import Confidence, Price, Stable, Word
 from prices.pricer import PASSING, Pricer
@@ -142,6 +142,13 @@ class Told:
 
 
 Key = tuple[bytes, bytes]  # hash of a block, and a token
+
+
+def of_whole(price: Price, token: StoredToken) -> Price:
+    """Return the price, without values while the token's decimals are not read: nobody knows what a whole one is."""
+    if token.read:
+        return price
+    return replace(price, usd=None, spot=None, mean=None, confidence=None, reason=price.reason or "not_covered")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import msgspec
 
 from api.addresses import checksum
 from api.amounts import Plain, display, exact
-from api.prices import NATIVE_DECIMALS, SOURCE, PriceInfo, Values
+from api.prices import NATIVE_DECIMALS, SOURCE, PriceInfo, Values, of_whole
 from api.times import iso
 from core.hex import to_hex
 from core.store.reader import Lag, StoredBlock, StoredToken, StoredTransfer, StoredTx
@@ -130,8 +130,13 @@ class LongTransfer(msgspec.Struct):
             amount_usd=amount_usd(stored, tx, values),
             # A string: ids have up to 78 digits, and JSON readers keep 15.
             token_id=None if moved.token_id is None else str(moved.token_id),
-            price=values.info(values.token(tx, moved.token), stored.token.decimals or 0) if fungible else None,
+            price=_price(stored, tx, values) if fungible else None,
         )
+
+
+def _price(stored: StoredTransfer, tx: StoredTx, values: Values) -> PriceInfo:
+    token = stored.token
+    return values.info(of_whole(values.token(tx, token.address), token), token.decimals or 0)
 
 
 class Token(msgspec.Struct):

@@ -156,12 +156,13 @@ class StoredBlock:
 
 @dataclass(frozen=True, slots=True)
 class StoredToken:
-    """What is known of a token: nothing but its address until its metadata has been read."""
+    """What is known of a token: nothing but its address until its metadata has been `read`."""
 
     address: bytes
     symbol: str | None = None
     name: str | None = None
     decimals: int | None = None
+    read: bool = False
 
 
 class StoredTransfer(NamedTuple):
@@ -412,7 +413,7 @@ async def token_versions(
     versions: dict[bytes, list[TokenVersion]] = defaultdict(list)
     if addresses:
         for address, number, symbol, name, decimals in await conn.fetch(SQL_TOKENS, chain_id, list(addresses)):
-            versions[address].append(TokenVersion(number, StoredToken(address, symbol, name, decimals)))
+            versions[address].append(TokenVersion(number, StoredToken(address, symbol, name, decimals, read=True)))
     return versions
 
 
