@@ -4,7 +4,7 @@ There are three ways in, each served by one index: an address (`address_transact
 the chain itself. What else is asked filters the transactions found that way. Filters that are not asked are null.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
@@ -56,41 +56,29 @@ _BY_ADDRESS: Final = f"""
     where a.chain_id = $1 and a.address = $9 and a.block_number between $2 and $3 and a.roles & $10 <> 0
         {_FILTERS} {_MOVED}
 """
-# What addresses did is known from their own index alone, unless something is asked of the transactions themselves. Most
-# did little: whether it is, and how much, comes with the page. Many pages, each a row, cost little more than one.
-# $1 chain; of each page $2 its address, $3 first and $4 last block, $5 and $6 the place after which to go on, $7 limit,
-# $8 offset, $9 first and $10 last block of the page: a scan backwards does not begin at the place after which it is to
-# go on, but at the block; $11 roles, $12 how many rows are few, and one more.
-_OF_ADDRESSES: Final = """
-    select page.numbers, page.indexes,
+# What an address did is known from its own index alone, unless something is asked of the transactions themselves. Most
+# addresses did little: whether it is, and how much, comes with the page.
+# $1 chain, $2 first and $3 last block, $4 address, $5 and $6 the place after which to go on, $7 limit, $8 offset,
+# $9 roles, $10 how many rows are few, and one more; $11 first and $12 last block of the page: a scan backwards does not
+# begin at the place after which it is to go on, but at the block.
+_OF_ADDRESS: Final = """
+    select a.block_number, a.tx_index,
         (
             select count(*) from (
                 select from chain.address_transaction a
-                where a.chain_id = $1 and a.address = o.address and a.block_number between o.first and o.last {roles}
-                limit $12
+                where a.chain_id = $1 and a.address = $4 and a.block_number between $2 and $3 {roles}
+                limit $10
             ) as few
         ) as some
-    from unnest(
-            $2::bytea[], $3::bigint[], $4::bigint[], $5::bigint[], $6::integer[], $7::integer[], $8::bigint[],
-            $9::bigint[], $10::bigint[]
-        ) with ordinality
-        as o (address, first, last, after_number, after_index, size, skipped, lowest, highest, nr)
-    cross join lateral (
-        select array_agg(p.block_number) as numbers, array_agg(p.tx_index) as indexes
-        from (
-            select a.block_number, a.tx_index
-            from chain.address_transaction a
-            where a.chain_id = $1 and a.address = o.address and a.block_number between o.lowest and o.highest {roles}
-                and (a.block_number, a.tx_index) {beyond} (o.after_number, o.after_index)
-            order by a.block_number {order}, a.tx_index {order}
-            limit o.size offset o.skipped
-        ) as p
-    ) as page
-    order by o.nr
+    from chain.address_transaction a
+    where a.chain_id = $1 and a.address = $4 and a.block_number between $11 and $12 {roles}
+        and (a.block_number, a.tx_index) {beyond} ($5::bigint, $6::integer)
+    order by a.block_number {order}, a.tx_index {order}
+    limit $7 offset $8
 """
 _BEGINNING: Final[Mapping[bool, Place]] = {True: (-1, -1), False: (2**63 - 1, 2**31 - 1)}  # by `oldest_first`
-_ANY_ROLE: Final = "and $11::smallint is not null"  # the index alone is read
-_ROLES: Final = "and a.roles & $11::smallint <> 0"
+_ANY_ROLE: Final = "and $9::smallint is not null"  # the index alone is read
+_ROLES: Final = "and a.roles & $9::smallint <> 0"
 _BY_TOKEN: Final = f"""
     from (
         select distinct m.block_number, m.tx_index from chain.token_transfer m
@@ -163,10 +151,10 @@ SQL_PLAN_EACH: Final = "set local plan_cache_mode = force_custom_plan"
 SQL_ADDRESS_NEWEST: Final = _PAGE.format(source=_BY_ADDRESS, **_DESCENDING)
 SQL_ADDRESS_OLDEST: Final = _PAGE.format(source=_BY_ADDRESS, **_ASCENDING)
 SQL_ADDRESS_COUNT: Final = _MATCHES.format(source=_NEWEST_OF_ADDRESS)
-SQL_OF_ADDRESS_NEWEST: Final = _OF_ADDRESSES.format(roles=_ANY_ROLE, **_DESCENDING)
-SQL_OF_ADDRESS_OLDEST: Final = _OF_ADDRESSES.format(roles=_ANY_ROLE, **_ASCENDING)
-SQL_ONE_WAY_NEWEST: Final = _OF_ADDRESSES.format(roles=_ROLES, **_DESCENDING)
-SQL_ONE_WAY_OLDEST: Final = _OF_ADDRESSES.format(roles=_ROLES, **_ASCENDING)
+SQL_OF_ADDRESS_NEWEST: Final = _OF_ADDRESS.format(roles=_ANY_ROLE, **_DESCENDING)
+SQL_OF_ADDRESS_OLDEST: Final = _OF_ADDRESS.format(roles=_ANY_ROLE, **_ASCENDING)
+SQL_ONE_WAY_NEWEST: Final = _OF_ADDRESS.format(roles=_ROLES, **_DESCENDING)
+SQL_ONE_WAY_OLDEST: Final = _OF_ADDRESS.format(roles=_ROLES, **_ASCENDING)
 SQL_TOKEN_NEWEST: Final = _PAGE.format(source=_BY_TOKEN, **_DESCENDING)
 SQL_TOKEN_OLDEST: Final = _PAGE.format(source=_BY_TOKEN, **_ASCENDING)
 SQL_TOKEN_COUNT: Final = _MATCHES.format(source=_NEWEST_OF_TOKEN)
@@ -236,20 +224,6 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A page that is asked for, and the block it is anchored at."""
-
-    wanted: Filter
-    window: Window
-    at: BlockRef
-
-    @property
-    def way(self) -> tuple[Direction | None, bool]:
-        """Direction and order: pages that have these in common are read together."""
-        return self.wanted.direction, self.window.oldest_first
-
-
-@dataclass(frozen=True, slots=True)
 class Listed:
     """Places of a listing's transactions in order, how many there are in all, and the blocks that were looked at.
 
@@ -291,7 +265,8 @@ async def listed(conn: Connection, chain_id: int, wanted: Filter, window: Window
     span = await _span(conn, chain_id, wanted, at.number)
     if span is None:
         return Listed((), 0, at, None)
-    assert not wanted.is_own, "pages of addresses are read together: of_addresses"
+    if wanted.is_own:
+        return await _of_address(conn, chain_id, wanted, window, at=at, span=span)
     asked = (
         chain_id, span.first, span.last, wanted.status, wanted.min_value, wanted.max_value, wanted.selector,
         wanted.token, wanted.address, int(DIRECTION_ROLES[wanted.direction]),
@@ -308,47 +283,18 @@ async def listed(conn: Connection, chain_id: int, wanted: Filter, window: Window
     return Listed(places, counted["matches"], at, span, counted["looked_at"] <= MOST_LOOKED_AT)
 
 
-async def of_addresses(conn: Connection, chain_id: int, asked: Sequence[Asked]) -> list[Listed]:
-    """Return pages of what addresses did, in the order in which they are asked for, each anchored at its block.
-
-    All go the same way, in direction and order. Run it in the snapshot of `anchor`, with plans that are made once.
-    """
-    direction, oldest_first = asked[0].wanted.direction, asked[0].window.oldest_first
-    newest, oldest, count = _ONE_WAY[direction]
-    roles = int(DIRECTION_ROLES[direction])
-    spans = [await _span(conn, chain_id, each.wanted, each.at.number) for each in asked]
-    found = [(each, span) for each, span in zip(asked, spans, strict=True) if span is not None]
-    rows: Iterator[asyncpg.Record] = iter(())
-    if found:
-        columns = zip(*(_columns(each, span) for each, span in found), strict=True)
-        sql = oldest if oldest_first else newest
-        rows = iter(await conn.fetch(sql, chain_id, *columns, roles, FEW + 1))
-    pages = []
-    for each, span in zip(asked, spans, strict=True):
-        if span is None:
-            pages.append(Listed((), 0, each.at, None))
-            continue
-        row = next(rows)
-        places = () if row["numbers"] is None else tuple(zip(row["numbers"], row["indexes"], strict=True))
-        total = row["some"]
-        if total > FEW:
-            address = _owner(each.wanted)
-            total = await counts.of_address(conn, chain_id, address, span, sql=count, roles=roles)
-        pages.append(Listed(places, total, each.at, span))
-    return pages
-
-
-def _columns(of: Asked, span: BlockRange) -> tuple[bytes, int, int, int, int, int, int, int, int]:
-    window = of.window
-    after = window.after or _BEGINNING[window.oldest_first]
-    return (
-        _owner(of.wanted), span.first, span.last, *after, window.limit, window.offset, *_reach(window, span),
-    )  # fmt: skip
-
-
-def _owner(wanted: Filter) -> bytes:
+async def _of_address(
+    conn: Connection, chain_id: int, wanted: Filter, window: Window, *, at: BlockRef, span: BlockRange
+) -> Listed:
     assert wanted.address is not None, "the listing is an address' own"
-    return wanted.address
+    newest, oldest, count = _ONE_WAY[wanted.direction]
+    roles, after = int(DIRECTION_ROLES[wanted.direction]), window.after or _BEGINNING[window.oldest_first]
+    asked = (chain_id, span.first, span.last, wanted.address, *after, window.limit, window.offset, roles, FEW + 1)
+    rows = await conn.fetch(oldest if window.oldest_first else newest, *asked, *_reach(window, span))
+    if rows and rows[0]["some"] <= FEW:
+        return Listed(_places(rows), rows[0]["some"], at, span)
+    total = await counts.of_address(conn, chain_id, wanted.address, span, sql=count, roles=roles)
+    return Listed(_places(rows), total, at, span)
 
 
 def _reach(window: Window, span: BlockRange) -> tuple[int, int]:

@@ -347,19 +347,11 @@ class Reader:
 
     async def _found(self, conn: Connection, anchors: Mapping[_Ask, BlockRef]) -> dict[_Ask, Listed]:
         found: dict[_Ask, Listed] = {}
-        own: dict[object, dict[_Ask, listing.Asked]] = defaultdict(dict)
-        for ask, at in anchors.items():
-            if ask.wanted.is_own:
-                asked = listing.Asked(ask.wanted, ask.window, at)
-                own[asked.way][ask] = asked
-        if own:
-            await conn.execute(listing.SQL_PLAN_ONCE)
-            for same in own.values():
-                found |= zip(same, await listing.of_addresses(conn, self._chain, list(same.values())), strict=True)
-            await conn.execute(listing.SQL_PLAN_EACH)
-        for ask, at in anchors.items():
-            if not ask.wanted.is_own:
-                found[ask] = await listing.listed(conn, self._chain, ask.wanted, ask.window, at)
+        for own, sql in ((True, listing.SQL_PLAN_ONCE), (False, listing.SQL_PLAN_EACH)):
+            await conn.execute(sql)
+            for ask, at in anchors.items():
+                if ask.wanted.is_own is own:
+                    found[ask] = await listing.listed(conn, self._chain, ask.wanted, ask.window, at)
         return found
 
     async def _at(
