@@ -7,6 +7,7 @@ execution-apis, as Web3Signer serves it.
 
 import asyncio
 import json
+import sys
 from typing import Any, Final, Protocol
 
 from eth_account import Account
@@ -22,6 +23,10 @@ from core.hex import from_hex, to_hex, to_quantity
 from core.keccak import keccak
 from core.rpc.client import Rpc
 from wallet.types import Unsigned
+
+# py_ecc, which eth-account brings along, raises the limit a hundredfold, for pairings that nobody computes here: a node
+# that answers brackets within brackets would end the process, where the parser is to refuse them.
+sys.setrecursionlimit(1_000)
 
 SIGN_S: Final = 20.0
 TYPE: Final = 2  # EIP-1559

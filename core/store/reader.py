@@ -71,16 +71,18 @@ SQL_PLACES_OF_HASHES: Final = """
 SQL_TRANSACTIONS: Final = """
     select t.block_number, t.tx_index, t.hash, t.sender, t.recipient, t.contract_address, t.value::text,
         t.gas_used::text, coalesce(t.effective_gas_price, t.gas_price)::text, t.status,
-        b.hash, b.block_time
+        (
+            select b.hash from chain.block b
+            where b.chain_id = $1 and b.number = place.block_number and b.number between $4 and $5
+        ),
+        (
+            select b.block_time from chain.block b
+            where b.chain_id = $1 and b.number = place.block_number and b.number between $4 and $5
+        )
     from unnest($2::bigint[], $3::integer[]) as place (block_number, tx_index)
     join chain.transaction t
         on t.chain_id = $1 and t.block_number = place.block_number and t.tx_index = place.tx_index
         and t.block_number between $4 and $5
-    cross join lateral (
-        select b.hash, b.block_time from chain.block b
-        where b.chain_id = $1 and b.number = place.block_number and b.number between $4 and $5
-        offset 0
-    ) as b
 """
 SQL_FINAL: Final = "select safe_number as safe, finalized_number as finalized from chain.head where chain_id = $1"
 # All that a page says beside its rows.

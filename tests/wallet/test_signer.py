@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,3 +153,11 @@ async def test_a_signature_written_another_way_would_have_another_hash_and_is_no
 async def test_an_answer_that_is_no_transaction_is_a_fault(answer: object) -> None:
     with pytest.raises(BadAnswer):
         await RemoteSigner(Remote(answer), WALLET).sign(UNSIGNED)
+
+
+def test_the_libraries_of_signing_leave_the_limit_of_recursion_as_it_was() -> None:
+    program = (
+        "import sys; before = sys.getrecursionlimit(); import wallet.signer; print(before, sys.getrecursionlimit())"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert found[0] == found[1]
