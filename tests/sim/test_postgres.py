@@ -116,7 +116,9 @@ MUTATIONS = (
     Mutation("a rewind does not uncover", pg, "SQL_UNCOVER_TOP", NOTHING_OF_TWO),
     Mutation("a rewind forgets a table", erase, "SQL_DELETE_HASHES", HASHES_STAY),
     Mutation("counts outlive what they count", counts, "SQL_UNCOUNT", COUNTS_STAY),
-    Mutation("a reorg makes finalized what never was", finality, "SQL_LOWER", LEAST, near=6),  # it did, until seed 6
+    Mutation(
+        "a reorg makes finalized what never was", finality, "SQL_LOWER", LEAST, near=27
+    ),  # it did, until a seed said so
     Mutation("retention does not uncover", prune, "SQL_UNCOVER_BOTTOM", NOTHING_OF_THREE),
 )
 
@@ -125,7 +127,7 @@ MUTATIONS = (
 def test_a_defect_is_caught(mutation: Mutation, monkeypatch: pytest.MonkeyPatch, database_url: str) -> None:
     if mutation.module is not None:
         monkeypatch.setattr(mutation.module, mutation.statement, mutation.instead)
-    seeds = (*range(mutation.near, WITHIN), *range(mutation.near))
+    seeds = (mutation.near, *range(WITHIN))
     caught(first_diverged(database_url, seeds, mutation.database), mutation.name)
 
 
