@@ -14,8 +14,9 @@ def main() -> NoReturn:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # What is loaded stays: looking through it for garbage took a tenth of that. cli.py switches it on again.
     gc.disable()
-    from daemon import cli  # noqa: PLC0415 - this is what takes long
+    from daemon import cli, memory  # noqa: PLC0415 - this is what takes long
 
+    memory.keep_little()
     cli.main()
 
 

@@ -89,8 +89,7 @@ async def soak(minutes: float) -> Report:
     samples: list[tuple[float, dict[str, float]]] = []
     with scratch_folder() as folder:
         env = {"PATH": os.environ["PATH"], "HOME": str(folder), **PORTS}
-        if "XDG_CACHE_HOME" in os.environ:
-            env["XDG_CACHE_HOME"] = os.environ["XDG_CACHE_HOME"]
+        env |= {name: value for name, value in os.environ.items() if name.startswith(("XDG_CACHE_HOME", "MALLOC_"))}
         async with Daemon(folder, "demo", "--data-dir", str(folder / "demo"), env=env) as demo:
             await demo.logged("advanced")
             begun = time.monotonic()
