@@ -20,6 +20,8 @@ from indexer.decode.words import Malformed
 log = logging.getLogger(__name__)
 
 RANGE_BLOCKS: Final = 2_000  # public nodes take 500 to 10,000; halved while a node refuses
+FIRST_BLOCKS: Final = 250  # doubled while there is little in them
+MOST_ROWS: Final = 500  # more in one answer, and the next range is half as long: they are all in memory at once
 IDLE_S: Final = 2.0
 REFUSED_S: Final = 60.0
 
@@ -67,7 +69,8 @@ class VaultScan:
         self._store = store
         self._chain = chain_id
         self._vaults = tuple(vaults)
-        self._most = self._size = range_blocks
+        self._most = range_blocks
+        self._size = min(range_blocks, FIRST_BLOCKS)
         self._clock = clock or SystemClock()
 
     async def run(self) -> None:
@@ -96,7 +99,7 @@ class VaultScan:
         times = await self._store.times([each.block.number for each in found])
         rows = [row for each in found if (row := self._row(each, times)) is not None]
         added = await self._store.write(vault, rows, wanted, last)
-        self._size = min(self._size * 2, self._most)
+        self._size = max(1, self._size // 2) if len(found) > MOST_ROWS else min(self._size * 2, self._most)
         log.info("vault scanned", extra={"chain": self.name, "first": wanted.first, "last": wanted.last,
                                          "rows": len(rows), "new": added})  # fmt: skip
 

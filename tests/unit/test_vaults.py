@@ -14,6 +14,7 @@ from core.rpc.logs import RpcLogs
 from core.store.derived import Row
 from core.store.vaults import Unscanned
 from core.types import BlockRange, BlockRef, Log, PlacedLog
+from indexer import vaults
 from indexer.decode.signed_vault import DEPOSIT
 from indexer.vaults import VaultScan
 
@@ -105,6 +106,18 @@ async def test_a_node_that_refuses_is_asked_for_less() -> None:
     with pytest.raises(Pausing):
         await VaultScan(stubborn, Store(), 1, [VAULT], name="test", range_blocks=4, clock=Clock()).run()
     assert [len(span) for span in stubborn.asked] == [4, 2, 1]
+
+
+async def test_ranges_are_short_where_there_is_much_in_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vaults, "FIRST_BLOCKS", 10)
+    monkeypatch.setattr(vaults, "MOST_ROWS", 30)  # two logs in every block: at most 15 blocks
+    source, store = Logs(1_000), Store()
+    scan = VaultScan(source, store, 1, [VAULT], name="test", range_blocks=64)
+    store.left -= set(range(30))
+    while await scan.step(VAULT):
+        pass
+    assert [len(span) for span in source.asked] == [10, 20, 10, 20, 10]
+    assert store.left == set()
 
 
 async def test_few_blocks_committed_with_the_vault_known_are_not_worth_a_request() -> None:
