@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from functools import partial
 from typing import Final, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-MOST: Final = 32  # questions in one answer: more would only make the first ones wait
+MOST: Final = 16  # questions in one answer: while it is read, the next ones come and the last ones are sent
 LANES: Final = 1  # answers under way at once: a second one would halve what is asked together
 
 
@@ -24,21 +25,44 @@ class Together(Generic[K, V]):
         self._load = load
         self._most = most
         self._lanes = asyncio.Semaphore(lanes)
-        self._keys: dict[K, None] = {}  # of the next answer
-        self._next: asyncio.Task[Mapping[K, V]] | None = None
+        self._next: _Asked[K, V] = {}
+        self._under_way: set[asyncio.Task[Mapping[K, V]]] = set()
 
     async def get(self, key: K) -> V | None:
         """Return what is found for `key`, None if nothing is."""
-        if self._next is None or (len(self._keys) >= self._most and key not in self._keys):
-            self._keys = {}
-            # Awaited by all who ask for one of its keys.
-            self._next = asyncio.create_task(self._answer(self._keys), name="together")
-        self._keys[key] = None
-        # Shielded: who stops waiting takes nothing away from the others.
-        return (await asyncio.shield(self._next)).get(key)
+        asked = self._next
+        if not asked or (len(asked) >= self._most and key not in asked):
+            asked = self._next = {}
+            # Awaited by all who ask for one of its keys, through `_tell`.
+            task = asyncio.create_task(self._answer(asked), name="together")
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+            task.add_done_callback(partial(_tell, asked))
+        # Everybody has a future of their own: who stops waiting takes nothing away from the others.
+        answer: asyncio.Future[V | None] = asyncio.get_running_loop().create_future()
+        asked.setdefault(key, []).append(answer)
+        return await answer
 
-    async def _answer(self, keys: Mapping[K, None]) -> Mapping[K, V]:
+    async def _answer(self, asked: "_Asked[K, V]") -> Mapping[K, V]:
         async with self._lanes:
-            if self._keys is keys:
-                self._next = None  # who asks from here on gets a later answer
-            return await self._load(list(keys))
+            if self._next is asked:
+                self._next = {}  # who asks from here on gets a later answer
+            return await self._load(list(asked))
+
+
+_Asked = dict[K, list[asyncio.Future[V | None]]]  # who waits for what is found for a key
+
+
+def _tell(asked: _Asked[K, V], task: asyncio.Task[Mapping[K, V]]) -> None:
+    """Hand on what came of an answer to all who still wait for it."""
+    error = None if task.cancelled() else task.exception()
+    for key, answers in asked.items():
+        for answer in answers:
+            if answer.done():
+                continue
+            if task.cancelled():
+                answer.cancel()
+            elif error is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(task.result().get(key))

@@ -4,10 +4,10 @@ There are three ways in, each served by one index: an address (`address_transact
 the chain itself. What else is asked filters the transactions found that way. Filters that are not asked are null.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import asyncpg
 
@@ -56,29 +56,38 @@ _BY_ADDRESS: Final = f"""
     where a.chain_id = $1 and a.address = $9 and a.block_number between $2 and $3 and a.roles & $10 <> 0
         {_FILTERS} {_MOVED}
 """
-# What an address did is known from its own index alone, unless something is asked of the transactions themselves. Most
-# addresses did little: whether it is, and how much, comes with the page.
-# $1 chain, $2 first and $3 last block, $4 address, $5 and $6 the place after which to go on, $7 limit, $8 offset,
-# $9 roles, $10 how many rows are few, and one more; $11 first and $12 last block of the page: a scan backwards does not
-# begin at the place after which it is to go on, but at the block.
-_OF_ADDRESS: Final = """
-    select a.block_number, a.tx_index,
+# What addresses did is known from their own index alone, unless something is asked of the transactions themselves. Most
+# did little: whether it is, and how much, comes with the page. Many pages, each a row, cost little more than one.
+# $1 chain; of each page $2 its address, $3 first and $4 last block, $5 and $6 the place after which to go on, $7 limit,
+# $8 offset, $9 first and $10 last block of the page: a scan backwards does not begin at the place after which it is to
+# go on, but at the block; $11 roles, $12 how many rows are few, and one more.
+_OF_ADDRESSES: Final = """
+    select
+        array(
+            select array[a.block_number, a.tx_index::bigint]
+            from chain.address_transaction a
+            where a.chain_id = $1 and a.address = o.address and a.block_number between o.lowest and o.highest {roles}
+                and (a.block_number, a.tx_index) {beyond} (o.after_number, o.after_index)
+            order by a.block_number {order}, a.tx_index {order}
+            limit o.size offset o.skipped
+        ) as places,
         (
             select count(*) from (
                 select from chain.address_transaction a
-                where a.chain_id = $1 and a.address = $4 and a.block_number between $2 and $3 {roles}
-                limit $10
+                where a.chain_id = $1 and a.address = o.address and a.block_number between o.first and o.last {roles}
+                limit $12
             ) as few
         ) as some
-    from chain.address_transaction a
-    where a.chain_id = $1 and a.address = $4 and a.block_number between $11 and $12 {roles}
-        and (a.block_number, a.tx_index) {beyond} ($5::bigint, $6::integer)
-    order by a.block_number {order}, a.tx_index {order}
-    limit $7 offset $8
+    from unnest(
+            $2::bytea[], $3::bigint[], $4::bigint[], $5::bigint[], $6::integer[], $7::integer[], $8::bigint[],
+            $9::bigint[], $10::bigint[]
+        ) with ordinality
+        as o (address, first, last, after_number, after_index, size, skipped, lowest, highest, nr)
+    order by o.nr
 """
 _BEGINNING: Final[Mapping[bool, Place]] = {True: (-1, -1), False: (2**63 - 1, 2**31 - 1)}  # by `oldest_first`
-_ANY_ROLE: Final = "and $9::smallint is not null"  # the index alone is read
-_ROLES: Final = "and a.roles & $9::smallint <> 0"
+_ANY_ROLE: Final = "and $11::smallint is not null"  # the index alone is read
+_ROLES: Final = "and a.roles & $11::smallint <> 0"
 _BY_TOKEN: Final = f"""
     from (
         select distinct m.block_number, m.tx_index from chain.token_transfer m
@@ -142,19 +151,14 @@ _NEWEST: Final = f"""
 _DESCENDING: Final = {"order": "desc", "beyond": "<"}
 _ASCENDING: Final = {"order": "asc", "beyond": ">"}
 
-# Plans of statements over one address are made once: its tables have no partitions, and making one takes longer than to
-# carry it out. All others are planned by what they are asked (ADR 4).
-SQL_PLAN_ONCE: Final = "set local plan_cache_mode = force_generic_plan"
-SQL_PLAN_EACH: Final = "set local plan_cache_mode = force_custom_plan"
-
 # Statements are put together once, from literal pieces; values only ever travel as parameters.
 SQL_ADDRESS_NEWEST: Final = _PAGE.format(source=_BY_ADDRESS, **_DESCENDING)
 SQL_ADDRESS_OLDEST: Final = _PAGE.format(source=_BY_ADDRESS, **_ASCENDING)
 SQL_ADDRESS_COUNT: Final = _MATCHES.format(source=_NEWEST_OF_ADDRESS)
-SQL_OF_ADDRESS_NEWEST: Final = _OF_ADDRESS.format(roles=_ANY_ROLE, **_DESCENDING)
-SQL_OF_ADDRESS_OLDEST: Final = _OF_ADDRESS.format(roles=_ANY_ROLE, **_ASCENDING)
-SQL_ONE_WAY_NEWEST: Final = _OF_ADDRESS.format(roles=_ROLES, **_DESCENDING)
-SQL_ONE_WAY_OLDEST: Final = _OF_ADDRESS.format(roles=_ROLES, **_ASCENDING)
+SQL_OF_ADDRESS_NEWEST: Final = _OF_ADDRESSES.format(roles=_ANY_ROLE, **_DESCENDING)
+SQL_OF_ADDRESS_OLDEST: Final = _OF_ADDRESSES.format(roles=_ANY_ROLE, **_ASCENDING)
+SQL_ONE_WAY_NEWEST: Final = _OF_ADDRESSES.format(roles=_ROLES, **_DESCENDING)
+SQL_ONE_WAY_OLDEST: Final = _OF_ADDRESSES.format(roles=_ROLES, **_ASCENDING)
 SQL_TOKEN_NEWEST: Final = _PAGE.format(source=_BY_TOKEN, **_DESCENDING)
 SQL_TOKEN_OLDEST: Final = _PAGE.format(source=_BY_TOKEN, **_ASCENDING)
 SQL_TOKEN_COUNT: Final = _MATCHES.format(source=_NEWEST_OF_TOKEN)
@@ -167,9 +171,8 @@ class AnchorGone(ChainworkdError):
     """The block that a listing was anchored at is no longer part of the chain, or not yet."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """What a listing is of. None asks for nothing.
+class Filter(NamedTuple):
+    """What a listing is of. None asks for nothing. A tuple, like Window: pages are told apart by hash, which is quick.
 
     `direction` needs `address`. Values are wei, blocks and times are included at both ends, `selector` is the first
     four bytes of the input, `status` is 1, 0 or -1 for transactions whose receipts did not say.
@@ -213,14 +216,27 @@ class Filter:
         return any(value is not None for value in asked)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class Window(NamedTuple):
     """Which part of a listing: `limit` rows after `offset` of them, or after the place `after`."""
 
     limit: int
     offset: int = 0
     after: Place | None = None
     oldest_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A page that is asked for, and the block it is anchored at."""
+
+    wanted: Filter
+    window: Window
+    at: BlockRef
+
+    @property
+    def way(self) -> tuple[Direction | None, bool]:
+        """Direction and order: pages that have these in common are read together."""
+        return self.wanted.direction, self.window.oldest_first
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,8 +281,7 @@ async def listed(conn: Connection, chain_id: int, wanted: Filter, window: Window
     span = await _span(conn, chain_id, wanted, at.number)
     if span is None:
         return Listed((), 0, at, None)
-    if wanted.is_own:
-        return await _of_address(conn, chain_id, wanted, window, at=at, span=span)
+    assert not wanted.is_own, "pages of addresses are read together: of_addresses"
     asked = (
         chain_id, span.first, span.last, wanted.status, wanted.min_value, wanted.max_value, wanted.selector,
         wanted.token, wanted.address, int(DIRECTION_ROLES[wanted.direction]),
@@ -283,18 +298,51 @@ async def listed(conn: Connection, chain_id: int, wanted: Filter, window: Window
     return Listed(places, counted["matches"], at, span, counted["looked_at"] <= MOST_LOOKED_AT)
 
 
-async def _of_address(
-    conn: Connection, chain_id: int, wanted: Filter, window: Window, *, at: BlockRef, span: BlockRange
-) -> Listed:
+async def of_addresses(conn: Connection, chain_id: int, asked: Sequence[Asked]) -> list[Listed]:
+    """Return pages of what addresses did, in the order in which they are asked for, each anchored at its block.
+
+    All go the same way, in direction and order. Run it in the snapshot of `anchor`, with plans made once (reader.py).
+    """
+    direction, oldest_first = asked[0].wanted.direction, asked[0].window.oldest_first
+    newest, oldest, count = _ONE_WAY[direction]
+    roles = int(DIRECTION_ROLES[direction])
+    spans = [await _span(conn, chain_id, each.wanted, each.at.number) for each in asked]
+    found = [(each, span) for each, span in zip(asked, spans, strict=True) if span is not None]
+    rows: Iterator[asyncpg.Record] = iter(())
+    if found:
+        columns = zip(*(_columns(each, span) for each, span in found), strict=True)
+        sql = oldest if oldest_first else newest
+        rows = iter(await conn.fetch(sql, chain_id, *columns, roles, FEW + 1))
+    pages = []
+    for each, span in zip(asked, spans, strict=True):
+        if span is None:
+            pages.append(Listed((), 0, each.at, None))
+            continue
+        row = next(rows)
+        total = row["some"]
+        if total > FEW:
+            address = _owner(each.wanted)
+            total = await counts.of_address(conn, chain_id, address, span, sql=count, roles=roles)
+        pages.append(Listed(tuple(map(_place, row["places"])), total, each.at, span))
+    return pages
+
+
+def _place(pair: Sequence[int]) -> Place:
+    number, index = pair
+    return number, index
+
+
+def _columns(of: Asked, span: BlockRange) -> tuple[bytes, int, int, int, int, int, int, int, int]:
+    window = of.window
+    after = window.after or _BEGINNING[window.oldest_first]
+    return (
+        _owner(of.wanted), span.first, span.last, *after, window.limit, window.offset, *_reach(window, span),
+    )  # fmt: skip
+
+
+def _owner(wanted: Filter) -> bytes:
     assert wanted.address is not None, "the listing is an address' own"
-    newest, oldest, count = _ONE_WAY[wanted.direction]
-    roles, after = int(DIRECTION_ROLES[wanted.direction]), window.after or _BEGINNING[window.oldest_first]
-    asked = (chain_id, span.first, span.last, wanted.address, *after, window.limit, window.offset, roles, FEW + 1)
-    rows = await conn.fetch(oldest if window.oldest_first else newest, *asked, *_reach(window, span))
-    if rows and rows[0]["some"] <= FEW:
-        return Listed(_places(rows), rows[0]["some"], at, span)
-    total = await counts.of_address(conn, chain_id, wanted.address, span, sql=count, roles=roles)
-    return Listed(_places(rows), total, at, span)
+    return wanted.address
 
 
 def _reach(window: Window, span: BlockRange) -> tuple[int, int]:

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Final, NamedTuple
 
 import asyncpg
@@ -16,6 +15,7 @@ from core.store import listing
 from core.store.alarm import PgAlarms
 from core.store.copy import hash_key
 from core.store.listing import AnchorGone, Filter, Listed, Place, Window
+from core.store.plans import Plans
 from core.store.pool import Connection, Pool, translated
 from core.store.verified import Completeness, PgVerified, Quarantined
 from core.together import Together
@@ -64,10 +64,15 @@ SQL_BLOCK: Final = """
     where b.chain_id = $1 and b.number = $2
 """
 SQL_PLACES_OF_HASHES: Final = """
-    select block_number, tx_index from chain.tx_hash where chain_id = $1 and hash_key = any($2::bigint[])
+    select x.block_number, x.tx_index, h.safe_number as safe, h.finalized_number as finalized
+    from chain.tx_hash x
+    left join chain.head h on h.chain_id = $1
+    where x.chain_id = $1 and x.hash_key = any($2::bigint[])
 """
 # $1 chain, $2 and $3 places, each once, $4 and $5 the least and the greatest block number among them: by these,
-# partitions are left out while planning. Numbers travel as text: the driver takes 3 us to make a Decimal of each.
+# partitions are left out. Where tables are small, a plan that is made once would rather read them through; an outer
+# join makes it go from place to place, and coalesce hides from it that the join is none.
+# Numbers travel as text: the driver takes 3 us to make a Decimal of each.
 SQL_TRANSACTIONS: Final = """
     select t.block_number, t.tx_index, t.hash, t.sender, t.recipient, t.contract_address, t.value::text,
         t.gas_used::text, coalesce(t.effective_gas_price, t.gas_price)::text, t.status,
@@ -80,11 +85,11 @@ SQL_TRANSACTIONS: Final = """
             where b.chain_id = $1 and b.number = place.block_number and b.number between $4 and $5
         )
     from unnest($2::bigint[], $3::integer[]) as place (block_number, tx_index)
-    join chain.transaction t
+    left join chain.transaction t
         on t.chain_id = $1 and t.block_number = place.block_number and t.tx_index = place.tx_index
         and t.block_number between $4 and $5
+    where coalesce(t.tx_index, -1) >= 0
 """
-SQL_FINAL: Final = "select safe_number as safe, finalized_number as finalized from chain.head where chain_id = $1"
 # All that a page says beside its rows.
 SQL_STANDING: Final = """
     select c.number, c.hash, h.safe_number as safe, h.finalized_number as finalized,
@@ -100,9 +105,10 @@ SQL_TRANSFERS: Final = """
     select m.block_number, m.tx_index, m.log_index, m.position, m.standard, m.token, m.sender, m.recipient,
         m.amount::text, m.token_id::text
     from unnest($2::bigint[], $3::integer[]) as place (block_number, tx_index)
-    join chain.token_transfer m
+    left join chain.token_transfer m
         on m.chain_id = $1 and m.block_number = place.block_number and m.tx_index = place.tx_index
         and m.block_number between $4 and $5
+    where coalesce(m.tx_index, -1) >= 0
     order by m.block_number, m.log_index, m.position
 """
 SQL_TOKENS: Final = """
@@ -111,6 +117,7 @@ SQL_TOKENS: Final = """
     where chain_id = $1 and address = any($2::bytea[])
     order by address, block_number
 """
+_STANDARDS: Final[Mapping[int, TokenStandard]] = {int(each): each for each in TokenStandard}
 SQL_STANDARD_OF: Final = "select standard from chain.token_seen where chain_id = $1 and address = $2"
 
 
@@ -218,8 +225,7 @@ class TxPage:
     is_exact: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class _Ask:
+class _Ask(NamedTuple):
     """A page that somebody asks for."""
 
     wanted: Filter
@@ -240,6 +246,7 @@ class Reader:
     def __init__(self, pool: Pool, chain_id: int) -> None:
         self._pool = pool
         self._chain = chain_id
+        self._plans = Plans()
         self._by_hash = Together(self._with_hashes)
         self._pages = Together(self._listed)
 
@@ -324,9 +331,11 @@ class Reader:
     async def _with_hashes(self, hashes: Sequence[bytes]) -> dict[bytes, StoredTx]:
         with translated():
             async with snapshot(self._pool) as conn:
+                await self._plans.once(conn)
                 rows = await conn.fetch(SQL_PLACES_OF_HASHES, self._chain, [hash_key(each) for each in hashes])
-                marks = await conn.fetchrow(SQL_FINAL, self._chain)
-                found = await self._at(conn, {(row["block_number"], row["tx_index"]) for row in rows}, marks)
+                if not rows:
+                    return {}
+                found = await self._at(conn, {(row["block_number"], row["tx_index"]) for row in rows}, rows[0])
         return {tx.hash: tx for tx in found.values()}
 
     async def _listed(self, asks: Sequence[_Ask]) -> dict[_Ask, TxPage | AnchorGone]:
@@ -348,17 +357,23 @@ class Reader:
         return pages | {ask: _page(standing, ask.wanted, each, stored) for ask, each in found.items()}
 
     async def _found(self, conn: Connection, anchors: Mapping[_Ask, BlockRef]) -> dict[_Ask, Listed]:
+        """Find the places of all pages, and leave the planner as it is to be for what is read by them."""
         found: dict[_Ask, Listed] = {}
-        for own, sql in ((True, listing.SQL_PLAN_ONCE), (False, listing.SQL_PLAN_EACH)):
-            await conn.execute(sql)
-            for ask, at in anchors.items():
-                if ask.wanted.is_own is own:
-                    found[ask] = await listing.listed(conn, self._chain, ask.wanted, ask.window, at)
+        own: dict[object, dict[_Ask, listing.Asked]] = defaultdict(dict)
+        for ask, at in anchors.items():
+            if ask.wanted.is_own:
+                asked = listing.Asked(ask.wanted, ask.window, at)
+                own[asked.way][ask] = asked
+            else:
+                found[ask] = await listing.listed(conn, self._chain, ask.wanted, ask.window, at)
+        await self._plans.once(conn, partitioned=not own)
+        for same in own.values():
+            found |= zip(same, await listing.of_addresses(conn, self._chain, list(same.values())), strict=True)
+        if own:
+            await self._plans.each_unless_few(conn)
         return found
 
-    async def _at(
-        self, conn: Connection, places: Collection[Place], marks: asyncpg.Record | None
-    ) -> dict[Place, StoredTx]:
+    async def _at(self, conn: Connection, places: Collection[Place], marks: asyncpg.Record) -> dict[Place, StoredTx]:
         if not places:
             return {}
         numbers = [number for number, _ in places]
@@ -370,14 +385,13 @@ class Reader:
         for row in moved:
             found = at_block(tokens.get(row["token"], ()), row["token"], row["block_number"])
             transfers[row["block_number"], row["tx_index"]].append(StoredTransfer(_transfer(row), found))
-        safe, finalized = (marks["safe"], marks["finalized"]) if marks is not None else (None, None)
-        return {
-            (number, index): stored_tx(
-                row, transfers.get((number, index), ()), how_final(number, safe=safe, finalized=finalized)
-            )
-            for row in rows
-            for number, index in ((row["block_number"], row["tx_index"]),)
-        }
+        safe, finalized = marks["safe"], marks["finalized"]
+        stored: dict[Place, StoredTx] = {}
+        for row in rows:
+            place = number, _ = row[0], row[1]
+            finality = how_final(number, safe=safe, finalized=finalized)
+            stored[place] = stored_tx(row, transfers.get(place, ()), finality)
+        return stored
 
 
 def _cursor(standing: asyncpg.Record) -> BlockRef:
@@ -454,16 +468,17 @@ def at_block(versions: Sequence[TokenVersion], address: bytes, number: int) -> S
 
 
 def _transfer(row: asyncpg.Record) -> TokenTransfer:
+    _, tx_index, log_index, position, standard, token, sender, recipient, amount, token_id = row  # as SQL_TRANSFERS
     return TokenTransfer(
-        tx_index=row["tx_index"],
-        log_index=row["log_index"],
-        position=row["position"],
-        standard=TokenStandard(row["standard"]),
-        token=row["token"],
-        sender=row["sender"],
-        recipient=row["recipient"],
-        amount=int(row["amount"]),
-        token_id=_int_or_none(row["token_id"]),
+        tx_index=tx_index,
+        log_index=log_index,
+        position=position,
+        standard=_STANDARDS[standard],
+        token=token,
+        sender=sender,
+        recipient=recipient,
+        amount=int(amount),
+        token_id=None if token_id is None else int(token_id),
     )
 
 
@@ -474,7 +489,3 @@ def stored_tx(row: asyncpg.Record, transfers: Sequence[StoredTransfer] = (), fin
         number, index, hash_, sender, recipient, created, int(value), int(gas_used), int(gas_price or 0), status,
         block_hash, time, tuple(transfers), finality,
     )  # fmt: skip
-
-
-def _int_or_none(value: Decimal | str | None) -> int | None:
-    return None if value is None else int(value)

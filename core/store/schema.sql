@@ -944,7 +944,7 @@ ALTER TABLE ONLY chain.token_seen
     ADD CONSTRAINT token_seen_pkey PRIMARY KEY (chain_id, address);
 
 ALTER TABLE ONLY chain.token_transfer
-    ADD CONSTRAINT token_transfer_pkey PRIMARY KEY (chain_id, block_number, log_index, "position");
+    ADD CONSTRAINT token_transfer_pkey PRIMARY KEY (chain_id, block_number, tx_index, log_index, "position");
 
 ALTER TABLE ONLY chain.transaction
     ADD CONSTRAINT transaction_pkey PRIMARY KEY (chain_id, block_number, tx_index);
