@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Send
+from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 from typing_extensions import override
 
@@ -111,7 +111,18 @@ def route(path: str, endpoint: Endpoint, *, scope: Scope, methods: Collection[st
     """Return a route for those that `scope` names."""
     made = ScopedRoute(path, endpoint, methods=methods)
     made.scope = scope
+    made.app = _application(endpoint)
     return made
+
+
+def _application(endpoint: Endpoint) -> ASGIApp:
+    """Return what answers by `endpoint`. Errors are rendered around all routes; Starlette's own does so twice."""
+
+    async def app(scope: Connection, receive: Receive, send: Send) -> None:
+        response = await endpoint(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+    return app
 
 
 def scopes_of(one: BaseRoute) -> Mapping[tuple[str, str], Scope]:

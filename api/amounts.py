@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Final
 
 _SHOWN: Final = -6  # the power of ten from which on str(Decimal) has no exponent
+_ZEROS: Final = "0" * -_SHOWN
 
 
 class Plain(Decimal):
@@ -19,7 +20,11 @@ def number(text: str) -> Decimal:
 def exact(base_units: int, decimals: int) -> Decimal:
     """Return `base_units` / 10**decimals without loss and without trailing zeros."""
     whole, fraction = _places(base_units, decimals)
-    return number(f"{whole}.{fraction}" if fraction else whole)
+    if not fraction:
+        return Decimal(whole)
+    # Below a millionth or not, the digits say: to ask the number for its exponent takes as long as to make it.
+    small = whole == "0" and fraction.startswith(_ZEROS)
+    return (Plain if small else Decimal)(f"{whole}.{fraction}")
 
 
 def display(base_units: int, decimals: int, symbol: str) -> str:

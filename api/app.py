@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
@@ -91,9 +90,9 @@ class Bounded:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        announced = Headers(scope=scope).get("content-length", "0")
-        if announced.isdecimal() and int(announced[:12]) > MAX_BODY_BYTES:
-            too_large = TooLarge(f"{_TOO_LARGE}, found {announced[:20]}")
+        announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        if announced.isdigit() and int(announced[:12]) > MAX_BODY_BYTES:
+            too_large = TooLarge(f"{_TOO_LARGE}, found {announced[:20].decode()}")
             await refusal(scope, too_large)(scope, receive, send)
             return
         await self._app(scope, self._counted(receive), send)

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Final
 
 from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.callers import caller_key
 from api.errors import GROUP, Group, Refused, group_of, refusal
@@ -59,6 +59,8 @@ class BoundedConnection(HttpToolsProtocol):
             return
         waiting = self._in_head
         super().data_received(data)
+        if self._in_head and not self._refused and self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.head_s, self._late)  # most heads are here at once
         if waiting and self._in_head:  # all of it was head, and there is more to come
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
@@ -67,7 +69,7 @@ class BoundedConnection(HttpToolsProtocol):
     @override
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._expect_head()
+        self._in_head, self._head_bytes = True, 0
 
     @override
     def on_headers_complete(self) -> None:
@@ -76,8 +78,12 @@ class BoundedConnection(HttpToolsProtocol):
         self._head_timer = None
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD_BYTES:
             self._refuse(431, f"head: at most {MAX_HEAD_BYTES} bytes")
-        if not self._refused:
-            super().on_headers_complete()
+        if self._refused:
+            return
+        last = self.cycle
+        super().on_headers_complete()
+        if self.cycle is not last:  # of an upgrade there is none
+            self.cycle.transport = _Whole(self.cycle)  # type: ignore[assignment] # has all of it that a cycle uses
 
     @override
     def on_body(self, body: bytes) -> None:
@@ -153,7 +159,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _expect_head(self) -> None:
         self._in_head, self._head_bytes = True, 0
-        self._head_timer = self._head_timer or self.loop.call_later(self.head_s, self._late)
+        self._head_timer = self.loop.call_later(self.head_s, self._late)
 
     def _late(self) -> None:
         self._head_timer = None
@@ -173,6 +179,37 @@ class BoundedConnection(HttpToolsProtocol):
         phrase = HTTPStatus(status).phrase.encode()
         self.transport.write(b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (status, phrase, head, answer.body))
         self.transport.close()
+
+
+class _Whole:
+    """The transport of one answer: the head of an answer of known length waits for its body, and both are one write.
+
+    uvicorn writes them one after the other: two system calls, two segments, and a client that is woken twice.
+    """
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._transport = cycle.transport
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Write, or keep it for the body that is to follow."""
+        cycle = self._cycle
+        if self._head:
+            self._transport.writelines((self._head, data))
+            self._head = b""
+        elif cycle.response_started and cycle.expected_content_length and cycle.scope["method"] != "HEAD":
+            self._head = data
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Close the connection; a head without its body is not worth sending."""
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Whether the connection is being closed."""
+        return self._transport.is_closing()
 
 
 def _cancel(timer: asyncio.TimerHandle | None) -> None:

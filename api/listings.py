@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, cast
 from urllib.parse import urlencode
 
@@ -133,11 +134,27 @@ def anchored(anchor: BlockRef | None) -> dict[str, str]:
     return found
 
 
+def _base_url(request: Request) -> str:
+    scope = request.scope
+    server = scope.get("server")
+    root = scope.get("app_root_path", scope.get("root_path", ""))
+    return _base_of(scope["scheme"], request.headers.get("host"), server and tuple(server), root)
+
+
+@lru_cache(maxsize=256)  # a few names in practice, and taking a URL apart and together takes as long as making two rows
+def _base_of(scheme: str, host: str | None, server: tuple[str, int | None] | None, root: str) -> str:
+    headers = [] if host is None else [(b"host", host.encode("latin-1"))]
+    scope = {
+        "type": "http", "scheme": scheme, "server": server, "headers": headers, "root_path": root, "path": "/"
+    }  # fmt: skip
+    return str(Request(scope).base_url).rstrip("/")
+
+
 class Links:
     """Complete URLs of other pages of the same listing, with the parameters that anchor it where this page was."""
 
     def __init__(self, request: Request, anchors: Mapping[str, str], public_url: str) -> None:
-        self._base = f"{public_url or str(request.base_url).rstrip('/')}{request.scope['path']}"
+        self._base = f"{public_url or _base_url(request)}{request.scope['path']}"
         kept = {name: value for name, value in request.query_params.items() if name not in ("page", "cursor")}
         self._query = {**kept, **anchors}
 

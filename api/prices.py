@@ -111,6 +111,15 @@ class PriceInfo(msgspec.Struct, kw_only=True):
             method=method,
         )
 
+    @classmethod
+    def none(cls, block: BlockRef) -> "PriceInfo":
+        """Return what is said at a block of a chain without a venue."""
+        return cls(
+            value=None, reason="not_configured", confidence=None, doubts=[], source=None, block_number=block.number,
+            block_hash=to_hex(block.hash), timestamp=None, spot=None, mean_30m=None, deviation=None, depth=None,
+            pools=[], stables=[], method=None,
+        )  # fmt: skip
+
 
 class TokenPrice(msgspec.Struct):
     """GET /api/v1/tokens/{contract_address}/price."""
@@ -175,6 +184,16 @@ class Values:
         if not self.found:
             return None  # pages of chains without a venue are half as long in the making
         return usd(base_units, self.native(tx) if token is None else self.token(tx, token))
+
+    def of_native(self, tx: StoredTx) -> PriceInfo:
+        """Return the native coin's price at the transaction's block as answers show it."""
+        return self.told.info(self.native(tx), NATIVE_DECIMALS) if self.found else PriceInfo.none(tx.block)
+
+    def of_token(self, tx: StoredTx, token: StoredToken) -> PriceInfo:
+        """Return a token's price at the transaction's block as answers show it."""
+        if not self.found:
+            return PriceInfo.none(tx.block)
+        return self.told.info(of_whole(self.token(tx, token.address), token), token.decimals or 0)
 
     def info(self, price: Price, decimals: int) -> PriceInfo:
         """Return a price as answers show it."""

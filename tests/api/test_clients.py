@@ -88,6 +88,26 @@ def envelope(answer: bytes, status: int) -> str:
     return str(found["error"])
 
 
+# -- answers -----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_head_of_an_answer_comes_with_its_body() -> None:
+    async with served() as port, call(port) as caller, asyncio.timeout(SOON_S):
+        for _ in range(50):
+            await caller.say(b"GET /length HTTP/1.1\r\nhost: here\r\n\r\n")
+            head, _, body = (await caller.reader.read(65_536)).partition(b"\r\n\r\n")
+            assert (head[:15], body) == (b"HTTP/1.1 200 OK", b"0")
+
+
+async def test_a_head_alone_does_not_wait_for_a_body() -> None:
+    async with served() as port, call(port) as caller, asyncio.timeout(SOON_S):
+        await caller.say(b"HEAD /length HTTP/1.1\r\nhost: here\r\n\r\n")
+        assert b"content-length: 1" in await caller.reader.readuntil(b"\r\n\r\n")
+        await caller.say(b"POST /length HTTP/1.1\r\nhost: here\r\ncontent-length: 3\r\n\r\nabc")
+        await caller.reader.readuntil(b"\r\n\r\n")
+        assert await caller.reader.readexactly(1) == b"3"
+
+
 # -- bodies ------------------------------------------------------------------------------------------------------------
 
 
