@@ -59,6 +59,22 @@ def tick_at(sqrt_x96: int) -> int:
     return bisect_right(range(-MAX_TICK, MAX_TICK + 1), sqrt_x96, key=sqrt_at) - MAX_TICK - 1
 
 
+def floored(tick: int, spacing: int) -> int:
+    """Return the greatest multiple of `spacing` that is at most `tick`: where the bucket around it begins."""
+    return tick // spacing * spacing
+
+
+def nearest_usable(tick: int, spacing: int) -> int:
+    """Return the usable tick next to `tick`, the upper one of two; never one beyond the ends of TickMath.
+
+    Source: nearestUsableTick of Uniswap's v3-sdk. Raises ValueError outside of TickMath's ticks.
+    """
+    if abs(tick) > MAX_TICK:
+        raise ValueError(f"tick: expected {-MAX_TICK} to {MAX_TICK}, found {tick}")
+    edge = floored(MAX_TICK, spacing)
+    return max(-edge, min(edge, floored(2 * tick + spacing, 2 * spacing) // 2))
+
+
 def mean_tick(ticks: Sequence[tuple[int, int]]) -> int:
     """Return the mean of (tick, seconds), weighted by the seconds, rounded down as Uniswap's OracleLibrary does.
 
@@ -73,6 +89,15 @@ def mean_tick(ticks: Sequence[tuple[int, int]]) -> int:
 def price_at(sqrt_x96: int) -> Fraction:
     """Return what a base unit of token0 is worth in base units of token1, exactly."""
     return Fraction(sqrt_x96 * sqrt_x96, Q96 * Q96)
+
+
+def tick_of(price: Fraction) -> int:
+    """Return the greatest tick whose price is at most `price`, base units of token1 for one of token0.
+
+    Raises ValueError for a price that no pool can have. Source: priceToClosestTick of Uniswap's v3-sdk.
+    """
+    tick = tick_at(isqrt((price.numerator << 192) // price.denominator))
+    return tick + 1 if tick < MAX_TICK and price >= price_at(sqrt_at(tick + 1)) else tick
 
 
 def amounts_between(sqrt_x96: int, lower: int, upper: int, liquidity: int) -> tuple[int, int]:
