@@ -6,7 +6,19 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("accounts", "api", "builders", "contracts", "core", "daemon", "devnet", "indexer", "prices", "simulator")
+PACKAGES = (
+    "accounts",
+    "api",
+    "builders",
+    "contracts",
+    "core",
+    "daemon",
+    "devnet",
+    "droids",
+    "indexer",
+    "prices",
+    "simulator",
+)
 
 
 @cache
