@@ -5,9 +5,11 @@ import asyncio
 import faulthandler
 import gc
 import logging
+import re
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from decimal import Decimal
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -69,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     _backfill_grammar(commands_)
     _verify_grammar(commands_)
     _export_grammar(commands_)
+    _backtest_grammar(commands_)
     _token_grammar(commands_)
     _user_grammar(commands_)
     _alarm_grammar(commands_)
@@ -176,6 +179,50 @@ def _export_grammar(into: Any) -> None:
     made.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the files; made if missing")
     made.add_argument("--partial", action="store_true", help="leave out blocks that are not indexed")
     made.add_argument("--force", action="store_true", help="overwrite files of an earlier export")
+
+
+def _backtest_grammar(into: Any) -> None:
+    made = _add(
+        into, "backtest", "run a droid over indexed prices or a CSV, beside holding and two simpler strategies",
+        "CHAINWORKD_PROFILE=mainnet chainworkd backtest --droid droid.toml --pool 0x… --from 2026-10-01 --out figures",
+        "backtest.run",
+    )  # fmt: skip
+    made.add_argument(
+        "--droid", type=Path, required=True, metavar="FILE", help="TOML: the droid's fields as in the API"
+    )
+    made.add_argument("--pool", type=_address, metavar="ADDRESS", help="a pool whose swaps are indexed")
+    made.add_argument("--csv", type=Path, metavar="FILE", help="prices from a file instead: time, price, liquidity")
+    made.add_argument("--chain", default="", help="which chain; the default or the only one, if not given")
+    made.add_argument(
+        "--from", dest="first", metavar="BLOCK", help="first block, or a time; all that is indexed, if not given"
+    )
+    made.add_argument("--to", dest="last", metavar="BLOCK", help="last block, or a time; the newest, if not given")
+    made.add_argument(
+        "--gas-gwei", type=_amount, default=Decimal(1), metavar="GWEI", help="price of gas; 1 if not given"
+    )
+    made.add_argument(
+        "--native-usd", type=_amount, metavar="USD", help="the native coin in quote; the base, if not given"
+    )
+    made.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for backtest.json, .png and .html (needs matplotlib)"
+    )
+    made.add_argument("--json", action="store_true", help="report as one line of JSON")
+
+
+def _address(text: str) -> str:
+    if re.fullmatch(r"0x[0-9a-fA-F]{40}", text) is None:
+        raise ValueError("not an address")
+    return text
+
+
+def _amount(text: str) -> Decimal:
+    try:
+        value = Decimal(text)
+    except ArithmeticError:
+        raise ValueError("not a number") from None
+    if not value.is_finite() or not 0 <= value < Decimal("1e12"):
+        raise ValueError("not an amount")
+    return value
 
 
 def _seconds(text: str) -> float:

@@ -26,6 +26,7 @@ from devnet.town import Devnet
 
 PROFILE: Final = "local"
 READY_S: Final = 120.0
+DROID: Final = Path(__file__).resolve().parents[1] / "docs" / "examples" / "demo-droid.toml"
 ORDER: Final = '{"open": {"a": 0, "b": true, "t": "market", "p": "65000", "s": "100", "l": "10"}}'
 
 # A block with several transactions, one of which the printed address sent.
@@ -191,6 +192,7 @@ chainworkd demo: a local chain is being indexed and served. Ctrl-C stops it; sta
   metrics          {metrics}
   readiness        {self._house.ops_url("api")}/readyz
   Ostium prices    {api.replace("http", "ws", 1)}/v1/market/stream
+  backtest         {self._backtest()}
   facts, live      curl -sN -H 'Authorization: Bearer {self._token}' '{api}/stream?from=0'
 
   {head} {v1}/health
@@ -202,6 +204,13 @@ chainworkd demo: a local chain is being indexed and served. Ctrl-C stops it; sta
   {head} '{v1}/vault/deposits?resolver={checksum(self._town.resolver)}&page_size=5'
   curl -s '{api}/v1/exchange/open?simulate=true&address={trader}' -H 'content-type: text/plain' -d '{ORDER}'
 """
+
+    def _backtest(self) -> str:
+        """Return the line that runs a droid over the demo's own swaps, once there are some."""
+        data, pool = self._house.settings.data_path, to_hex(self._town.contracts["pool_weth_usdc_500"])
+        installed = Path(sys.executable).with_name("chainworkd")
+        program = installed if installed.is_file() else f"{sys.executable} -m daemon"
+        return f"CHAINWORKD_DATA_DIR={data} {program} --profile {PROFILE} backtest --droid {DROID} --pool {pool}"
 
 
 async def _token(house: House, file: Path) -> str:

@@ -7,11 +7,12 @@ if it is token1. Ticks *of the price* rise with it in both: they are the pool's,
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from typing import Self
+from typing import Final, Self
 
 from builders.ticks import sqrt_at
 
-Q192 = 1 << 192
+Q192: Final = 1 << 192
+LN_TICK: Final = Decimal("1.0001").ln()  # a tick is 1.0001 of the price
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -59,6 +60,16 @@ class Market:
     def price_at(self, tick: int) -> Decimal:
         """Return the price at a tick of the pool."""
         return _price_at(self, tick)
+
+    def mean_price(self, ticks: int, seconds: int) -> Decimal:
+        """Return the geometric mean of the price over `seconds` in which the pool's ticks added up to `ticks`.
+
+        That is what observe() tells: the difference of two tickCumulatives. A tick is taken for its middle, so that the
+        mean is the same with the tokens in the other order.
+        """
+        power = Decimal(2 * ticks + seconds) / (2 * seconds) * LN_TICK
+        ratio = (power if self.base_is_token0 else -power).exp()
+        return ratio.scaleb(self.base_decimals - self.quote_decimals)
 
     def prices(self, span: Span) -> tuple[Decimal, Decimal]:
         """Return the lower and the upper price of a span of the pool's ticks."""

@@ -122,11 +122,22 @@ async def assert_what_is_printed_works(text: str) -> None:
         assert (await shell(f"curl -s {url} -o /dev/null -w '%{{http_code}}'")) == "200", url
 
 
+async def assert_the_backtest_works(text: str) -> None:
+    backtest = re.search(r"^  backtest +(CHAINWORKD_DATA_DIR=.*)$", text, re.MULTILINE)
+    assert backtest is not None
+    # The droid of the demo warms up for 20 s of swaps.
+    async with asyncio.timeout(120):
+        while "fees - LVR - gas" not in (ran := await shell(f"{backtest[1]} 2>&1 || true")):
+            assert "expected" in ran, ran
+            await asyncio.sleep(2)
+
+
 async def test_every_printed_line_works_and_a_second_start_goes_on(folder: Path) -> None:
     demo = Daemon(folder, "demo", "--data-dir", str(folder / "demo"), env=newcomer(folder))
     async with demo:
         text = await greeting(demo)
         await assert_what_is_printed_works(text)
+        await assert_the_backtest_works(text)
         family = descendants(demo.pid)
         assert len(family) > 4
 

@@ -113,6 +113,14 @@ def test_a_sample_has_to_be_later() -> None:
         followed(begun(D(1), START), D(1), START, tau_s=60)
 
 
+def test_the_mean_price_is_the_geometric_one_in_both_token_orders() -> None:
+    at = [spot(market(), price).tick for price in (3000, 3300)]
+    ticks = 40 * at[0] + 20 * at[1]
+    plain, other = market().mean_price(ticks, 60), market(base_is_token0=False).mean_price(-ticks - 60, 60)
+    assert abs(plain / (3000 ** D(2) * 3300) ** (D(1) / 3) - 1) < D("0.0001")
+    assert abs(plain - other) < D("1e-18")
+
+
 # Where rungs lie
 
 
