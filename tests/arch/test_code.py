@@ -19,7 +19,7 @@ PURE = (
     "api/addresses.py", "builders/*.py", "builders/*/*.py", "api/builder/fields.py", "api/builder/bodies.py",
     "api/builder/delegated.py", "prices/routes.py", "prices/judge.py",
     "droids/droid.py", "droids/market.py", "droids/trend.py", "droids/ladder.py", "droids/decide.py",
-    "droids/course.py", "droids/book.py", "droids/strategies.py", "droids/backtest.py",
+    "droids/course.py", "droids/book.py", "droids/plan.py", "droids/strategies.py", "droids/backtest.py",
 )  # fmt: skip
 IMPURE = frozenset({"asyncio", "aiohttp", "asyncpg", "os", "time", "random", "socket", "secrets", "core.settings"})
 
