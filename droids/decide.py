@@ -103,7 +103,9 @@ def _trigger(droid: Droid, market: Market, memory: Memory, spot: Spot) -> tuple[
         return Reason.FIRST, "there is no ladder yet"
     value = trigger_price(droid, market, memory, spot)
     low, high = market.prices(memory.spans[0])
-    if not low <= value <= high:
+    # Who was never in the centre cannot leave it: the average lags, and behind a fast move the new centre lies ahead of
+    # it. Taking that for leaving moved ladders by a bucket after each cooldown (ADR 60).
+    if value < low <= memory.anchor or value > high >= memory.anchor:
         return Reason.LEFT, f"{droid.trigger_type} {value:.6g} left the centre, {low:.6g} to {high:.6g}"
     if droid.trigger_mode == "DEVIATION":
         moved = value / memory.anchor - 1

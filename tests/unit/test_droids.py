@@ -283,6 +283,20 @@ def test_a_deviation_from_the_anchor_triggers_in_both_token_orders(of: Market, s
 
 
 @pytest.mark.parametrize("of", BOTH)
+def test_a_centre_that_the_average_has_not_reached_yet_is_not_left(of: Market) -> None:
+    """Behind a fast rise the centre begins at the spot's bucket, and the average lags below it."""
+    spans = ladder.rungs(droid(), of, spot(of, 3200).tick, D("0.5"))
+    low, high = of.prices(spans[0])
+    behind = low * D("0.99")
+    for average, anchor, reason in (
+        (behind, behind, Reason.STEADY), (behind, low, Reason.LEFT), (behind * D("0.96"), behind, Reason.FELL),
+        (high * D("1.01"), high, Reason.LEFT), (high * D("1.01"), high * D("1.02"), Reason.STEADY),
+    ):  # fmt: skip
+        known = memory(of, average, anchor=anchor, spans=spans)
+        assert decide(droid(), PACE, of, known, spot(of, 3000)).reason is reason
+
+
+@pytest.mark.parametrize("of", BOTH)
 def test_a_ratio_is_a_place_within_the_centre_and_no_deviation(of: Market) -> None:
     fields = {"triggerMode": "RANGE_RATIO", "fallingRebalanceTrigger": D("0.25"), "risingRebalanceTrigger": D("0.75")}
     # The centre reaches 18 % to both sides: a move of 3 % is far from its quarters, one of 12 % is beyond them.
@@ -307,7 +321,7 @@ def test_nothing_happens_before_the_average_is_warm() -> None:
 def test_the_same_ladder_sends_nothing_and_anchors_anew() -> None:
     of, price = market(), D("3200")
     spans = ladder.rungs(droid(), of, spot(of, price).tick, FLAT)
-    decision = decide(droid(), PACE, of, memory(of, price, anchor=D(3100), spans=spans[::-1]), spot(of, price))
+    decision = decide(droid(), PACE, of, memory(of, price, anchor=D(3000), spans=spans), spot(of, price))
     assert decision == Hold(Reason.SAME_LADDER, decision.why, reanchor=True)
 
 
