@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from builders.liquidity import WORD, amount0_delta, amount1_delta
-from builders.ticks import MAX_SQRT, MAX_TICK, MIN_SQRT, Q96, Q128, sqrt_at, tick_at
+from builders.ticks import MAX_SQRT, MAX_TICK, MIN_SQRT, Q96, Q128, sqrt_at, tick_near
 
 MILLION: Final = 1_000_000  # fees are millionths
 
@@ -140,7 +140,7 @@ def swap(pool: PoolState, amount: int, *, down: bool, limit: int = 0) -> Swapped
                 liquidity += -pool.net[following] if down else pool.net[following]
             tick = following - 1 if down else following
         elif step.sqrt_x96 != price:
-            tick = tick_at(step.sqrt_x96)
+            tick = tick_near(step.sqrt_x96, tick)
         price = step.sqrt_x96
     done = amount - remaining
     amount0, amount1 = (done, other) if down == (amount > 0) else (other, done)

@@ -59,6 +59,19 @@ def tick_at(sqrt_x96: int) -> int:
     return bisect_right(range(-MAX_TICK, MAX_TICK + 1), sqrt_x96, key=sqrt_at) - MAX_TICK - 1
 
 
+def tick_near(sqrt_x96: int, guess: int) -> int:
+    """Return tick_at(sqrt_x96), faster the nearer `guess` is: for prices that follow one another."""
+    if not MIN_SQRT <= sqrt_x96 < MAX_SQRT:
+        raise ValueError(f"sqrt_x96: expected {MIN_SQRT} to {MAX_SQRT - 1}, found {sqrt_x96}")
+    lower = upper = max(-MAX_TICK, min(MAX_TICK - 1, guess))
+    step = 1
+    while sqrt_at(lower) > sqrt_x96:
+        lower, upper, step = max(-MAX_TICK, lower - step), lower, 2 * step
+    while sqrt_at(upper) <= sqrt_x96:
+        lower, upper, step = upper, min(MAX_TICK, upper + step), 2 * step
+    return bisect_right(range(lower, upper), sqrt_x96, key=sqrt_at) + lower - 1
+
+
 def floored(tick: int, spacing: int) -> int:
     """Return the greatest multiple of `spacing` that is at most `tick`: where the bucket around it begins."""
     return tick // spacing * spacing

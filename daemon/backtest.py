@@ -49,7 +49,7 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int | None:
     way = _course(found, file)
     droid = DroidStrategy(file.droid, file.pace, way.market)
     strategies = (droid, Holding(), FullRange(way.market), Charm(way.market))
-    outcomes = await _run_all(way, strategies, _costs(arguments))
+    outcomes = await _run_all(way, strategies, _costs(arguments, found))
     report = _report(found.title, way, outcomes, droid)
     say(json.dumps(report) if arguments.json else _table(found.title, way, outcomes, droid))
     if picture is not None:
@@ -61,7 +61,8 @@ def _of_csv(arguments: argparse.Namespace, file: DroidFile) -> Found:
     if arguments.first or arguments.last or arguments.chain:
         raise BadConfig("--csv: --chain, --from and --to are for --pool; a CSV is run over as a whole")
     market = market_of_csv(file.pool)
-    return Found(arguments.csv.name, market, tuple(moments_of_csv(arguments.csv, market)), None)
+    moments = tuple(moments_of_csv(arguments.csv, market))
+    return Found(arguments.csv.name, market, market.base_decimals == 18, moments, None)
 
 
 def _course(found: Found, file: DroidFile) -> Course:
@@ -75,7 +76,9 @@ def _course(found: Found, file: DroidFile) -> Course:
         raise BadConfig(f"{found.title}: {error}") from error
 
 
-def _costs(arguments: argparse.Namespace) -> Costs:
+def _costs(arguments: argparse.Namespace, found: Found) -> Costs:
+    if arguments.gas_gwei and arguments.native_usd is None and not found.base_is_native:
+        raise BadConfig("--native-usd: expected what a native coin is worth in quote, since the base is not one")
     return Costs(int(arguments.gas_gwei * GWEI), arguments.native_usd)
 
 

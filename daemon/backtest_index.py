@@ -22,10 +22,15 @@ from prices.routes import Venue
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A pool and what it said; `until` is when the range ends, which may be after its last word."""
+    """A pool and what it said.
+
+    `until` is when the range ends, which may be after its last word. `base_is_native`: the base is the native coin, or
+    nobody knows better and it has 18 decimals.
+    """
 
     title: str
     market: Market
+    base_is_native: bool
     moments: tuple[Moment, ...]
     until: int | None
 
@@ -46,8 +51,13 @@ async def indexed(settings: Settings, arguments: argparse.Namespace, said: PoolT
         if chain_id is None:
             raise BadConfig(f"backtest: nothing of {name} is indexed yet")
         async with reader.snapshot(pool) as conn:
+            watched = await ticks.watched(conn, chain_id)
+            if watched is not None and address not in watched:
+                raise BadConfig(
+                    f"--pool: {arguments.pool}: only some of its swaps are stored, since {name} does not watch it"
+                )
             span = await _span(conn, chain_id, arguments.first, arguments.last)
-            market, title = await _market(conn, chain_id, address, said, venues(settings).get(name))
+            market, title, native = await _market(conn, chain_id, address, said, venues(settings).get(name))
             await _require_spacing(conn, chain_id, address, market.spacing, span)
             before = await ticks.newest(conn, chain_id, [address], 0, span.first - 1)
             logs = [each async for each in ticks.said(conn, chain_id, address, span)]
@@ -58,7 +68,7 @@ async def indexed(settings: Settings, arguments: argparse.Namespace, said: PoolT
         moments.insert(0, Moment(int(first.timestamp()), opening.sqrt_x96, opening.tick, opening.liquidity))
     if not moments:
         raise BadConfig(f"--pool: {arguments.pool} said nothing of a price up to block {span.last} of {name}")
-    return Found(f"{title}, {name} {span}", market, tuple(moments), int(last.timestamp()))
+    return Found(f"{title}, {name} {span}", market, native, tuple(moments), int(last.timestamp()))
 
 
 async def _span(conn: Connection, chain_id: int, first: str | None, last: str | None) -> BlockRange:
@@ -90,7 +100,7 @@ async def _number(conn: Connection, chain_id: int, option: str, text: str) -> in
 
 async def _market(
     conn: Connection, chain_id: int, address: bytes, said: PoolTable, venue: Venue | None
-) -> tuple[Market, str]:
+) -> tuple[Market, str, bool]:
     tokens = await _tokens(conn, chain_id, address)
     proven = _proven(venue, address, [token.address for token in tokens]) if venue else None
     pair = [token for token in tokens if proven is None or token.address in (proven.token0, proven.token1)]
@@ -115,7 +125,8 @@ async def _market(
     market = Market(
         fee=fee, spacing=spacing, decimals0=pair[0].decimals, decimals1=pair[1].decimals, base_is_token0=base == 0
     )
-    return market, f"{'/'.join(names)} at {fee / 10_000} %"
+    native = pair[base].address == venue.wrapper if venue else market.base_decimals == 18
+    return market, f"{'/'.join(names)} at {fee / 10_000} %", native
 
 
 async def _require_spacing(conn: Connection, chain_id: int, address: bytes, spacing: int, blocks: BlockRange) -> None:

@@ -10,7 +10,7 @@ from math import isqrt
 from pathlib import Path
 from typing import Any, Final
 
-from builders.ticks import MAX_SQRT, MIN_SQRT, tick_at
+from builders.ticks import MAX_SQRT, MIN_SQRT, tick_near
 from core.errors import BadConfig
 from droids.course import Moment
 from droids.droid import BadDroid, Droid, Fields, Pace, droid_of, fields_of
@@ -111,12 +111,14 @@ def moments_of_csv(path: Path, market: Market) -> list[Moment]:
 
 
 def _moments(path: Path, rows: "csv.DictReader[str]", market: Market) -> Iterator[Moment]:
+    tick = 0
     for row in rows:
         try:
             sqrt_x96 = int(row[ROOT]) if row.get(ROOT) else _root(Decimal(row[PRICE]), market)
             if not MIN_SQRT <= sqrt_x96 < MAX_SQRT:
                 raise ValueError("a price that no pool can have")
-            yield Moment(_seconds(row[TIME]), sqrt_x96, tick_at(sqrt_x96), int(row.get(LIQUIDITY) or 0))
+            tick = tick_near(sqrt_x96, tick)
+            yield Moment(_seconds(row[TIME]), sqrt_x96, tick, int(row.get(LIQUIDITY) or 0))
         except (ValueError, KeyError, TypeError, ArithmeticError, InvalidOperation) as error:
             raise BadConfig(f"--csv: {path}: line {rows.line_num}: cannot be read: {error}") from error
 

@@ -144,6 +144,26 @@ async def test_without_a_venue_the_file_describes_the_pool(database_url: str, tm
         await found(plain, said=PoolTable(fee=500))
 
 
+async def test_a_pool_that_is_not_watched_is_refused(settings: Settings, pg: Pool) -> None:
+    await pg.execute("update chain.chain set watched = $2 where chain_id = $1", CHAIN, [make.BOB])
+    with pytest.raises(BadConfig, match="main does not watch it"):
+        await found(settings)
+    await pg.execute("update chain.chain set watched = $2 where chain_id = $1", CHAIN, [OF.address])
+    assert (await found(settings)).moments
+
+
+async def test_gas_needs_the_native_coins_price_where_the_base_is_another(tmp_path: Path) -> None:
+    text = (EXAMPLES / "droid.toml").read_text().replace("decimals0 = 18", "decimals0 = 8")
+    (tmp_path / "droid.toml").write_text(text)
+    lines = [f"{1767225600 + 600 * n},{3200 + n % 50}" for n in range(60)]
+    file = csv_file(tmp_path, "\n".join(["time,price", *lines]))
+    common = ["backtest", "--droid", str(tmp_path / "droid.toml"), "--csv", str(file)]
+    with pytest.raises(BadConfig, match="--native-usd: expected"):
+        await run(load(environ={}), parser().parse_args(common))
+    for more in (["--native-usd", "3000"], ["--gas-gwei", "0"]):
+        await run(load(environ={}), parser().parse_args([*common, *more]))
+
+
 async def test_an_address_that_is_no_pool_is_refused(settings: Settings) -> None:
     with pytest.raises(BadConfig, match="expected two tokens of a pool, found 0"):
         await indexed(settings, arguments("--pool", "0x" + "11" * 20), PoolTable())

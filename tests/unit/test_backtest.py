@@ -157,8 +157,7 @@ def strategies(of: Market) -> list[Strategy]:
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_what_is_left_is_what_the_parts_say(number: int) -> None:
-    """Worth at the end = hold + IL of positions + fees - gas, but for what fees and idle tokens did after."""
+def test_shares_of_the_funding_follow_from_the_money(number: int) -> None:
     of = market()
     over = way(of, walk(of, days=2, seed=5), warm_up_s=10_800)
     costs = Costs(20 * 10**9)
@@ -210,6 +209,24 @@ def test_ratios_of_the_samples_size_rebalance_far_more_than_deviations() -> None
         for mode in ("DEVIATION", "RANGE_RATIO")
     ]
     assert counts[1] > 4 * counts[0] > 0
+
+
+@pytest.mark.parametrize("of", BOTH)
+def test_what_is_left_is_what_the_parts_say(of: Market) -> None:
+    """Of one position that is never moved: worth at the end = hold + IL + fees at the last price - gas."""
+    over = way(of, walk(of, days=5, seed=6))
+    found, book = outcome(over, FullRange(of), Costs(10**9)), Book((0, 0))
+    shares = FullRange(of).move(over.marks[0], backtest.first_amounts(over))
+    assert shares is not None
+    book.idle = list(backtest.first_amounts(over))
+    book.open(shares)
+    was = over.first.sqrt_x96
+    for each in over.moments[1:]:
+        book.earn(was, each, of.fee)
+        was = each.sqrt_x96
+    fees = Decimal(of.worth(book.fees(), was)).scaleb(-6)
+    hold = outcome(over, Holding()).figures.end
+    assert abs(found.figures.end - (hold + found.figures.il + fees - found.figures.gas)) < Decimal("0.0001")
 
 
 def test_gas_is_that_of_the_measured_transactions() -> None:
