@@ -7,7 +7,7 @@ from itertools import combinations
 from core.errors import BadConfig
 from core.hex import to_hex
 from core.settings import Settings
-from core.store import reader, ticks
+from core.store import reader, swaps, ticks
 from core.store.pool import Connection
 from core.types import BlockRange
 from daemon.backfill import chosen
@@ -60,8 +60,8 @@ async def indexed(settings: Settings, arguments: argparse.Namespace, said: PoolT
             market, title, native = await _market(conn, chain_id, address, said, venues(settings).get(name))
             await _require_spacing(conn, chain_id, address, market.spacing, span)
             before = await ticks.newest(conn, chain_id, [address], 0, span.first - 1)
-            logs = [each async for each in ticks.said(conn, chain_id, address, span)]
-            first, last = [await ticks.time_of(conn, chain_id, number) for number in (span.first, span.last)]
+            logs = [each async for each in swaps.ticks_of(conn, chain_id, address, span)]
+            first, last = [await swaps.time_of(conn, chain_id, number) for number in (span.first, span.last)]
     assert first is not None and last is not None, "covered blocks are stored"
     moments = [Moment(int(each.time.timestamp()), each.sqrt_x96, each.tick, each.liquidity) for each in logs]
     if opening := before.get(address):
@@ -72,7 +72,7 @@ async def indexed(settings: Settings, arguments: argparse.Namespace, said: PoolT
 
 
 async def _span(conn: Connection, chain_id: int, first: str | None, last: str | None) -> BlockRange:
-    ranges = await ticks.stored(conn, chain_id)
+    ranges = await swaps.covered(conn, chain_id)
     if not ranges:
         raise BadConfig("backtest: no block is indexed")
     bottom = ranges[-1].first if first is None else await _number(conn, chain_id, "--from", first)
@@ -130,7 +130,7 @@ async def _market(
 
 
 async def _require_spacing(conn: Connection, chain_id: int, address: bytes, spacing: int, blocks: BlockRange) -> None:
-    odd = sorted(edge for edge in await ticks.edges(conn, chain_id, address, blocks) if edge % spacing)
+    odd = sorted(edge for edge in await swaps.edges_of(conn, chain_id, address, blocks) if edge % spacing)
     if odd:
         raise BadConfig(
             f"pool.spacing: a position of the pool begins or ends at tick {odd[0]}, no multiple of {spacing}"

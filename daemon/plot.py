@@ -54,7 +54,7 @@ def _figure(
     for begin, end, bounds in ladders:
         for low, high in bounds:
             when = [_time(begin), _time(end)]
-            above.fill_between(when, _number(low), _number(high), color=COLOURS[0], linewidth=0, alpha=0.2)
+            above.fill_between(when, _number(low), _number(high), color=COLOURS[0], linewidth=0.6, alpha=0.2)
     above.plot([_time(at) for at, _ in prices], [_number(price) for _, price in prices], color="#111", linewidth=0.9)
     above.set_ylabel("price, and the droid's rungs")
     above.set_title(title)

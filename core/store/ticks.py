@@ -1,6 +1,6 @@
 """What pools of Uniswap v3 said of their prices (views chain.tick and chain.liquidity_change), as of a block."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -112,25 +112,6 @@ SQL_BARS: Final = """
     ) as s
     group by s.start
     order by s.start
-"""
-
-# As each log said it: what Mint and Burn changed since is not in it.
-SQL_SAID: Final = """
-    select t.pool, t.block_number, b.block_time, t.sqrt_price_x96, t.tick, t.liquidity
-    from chain.tick t
-    join chain.block b on b.chain_id = t.chain_id and b.number = t.block_number
-    where t.chain_id = $1 and t.pool = $2
-        and t.block_number between $3 and $4 and b.number between $3 and $4
-    order by t.block_number, t.log_index
-"""
-SQL_EDGES: Final = """
-    select c.tick_lower as edge
-    from chain.liquidity_change c
-    where c.chain_id = $1 and c.pool = $2 and c.block_number between $3 and $4
-    union
-    select c.tick_upper
-    from chain.liquidity_change c
-    where c.chain_id = $1 and c.pool = $2 and c.block_number between $3 and $4
 """
 
 
@@ -311,29 +292,3 @@ async def span(conn: Connection, chain_id: int, start: datetime, end: datetime) 
     # The block before and the one after prove that nothing is missing at the ends.
     below, above = max(first - 1, 0), last if cursor and cursor["number"] == last else last + 1
     return BlockRange(first, last), any(below in each and above in each for each in ranges)
-
-
-async def said(conn: Connection, chain_id: int, pool: bytes, blocks: BlockRange) -> AsyncIterator[Tick]:
-    """Yield all that a pool said of its price in `blocks`, oldest first, with the liquidity that each log names.
-
-    Needs a transaction: rows are read as they are taken.
-    """
-    async for row in conn.cursor(SQL_SAID, chain_id, pool, blocks.first, blocks.last, prefetch=5_000):
-        yield _tick(row)
-
-
-async def edges(conn: Connection, chain_id: int, pool: bytes, blocks: BlockRange) -> frozenset[int]:
-    """Return the ticks between which liquidity came or went in `blocks`: multiples of the pool's spacing."""
-    rows = await conn.fetch(SQL_EDGES, chain_id, pool, blocks.first, blocks.last)
-    return frozenset(row["edge"] for row in rows)
-
-
-async def stored(conn: Connection, chain_id: int) -> tuple[BlockRange, ...]:
-    """Return the ranges of blocks whose logs are all stored, in order."""
-    return joined([BlockRange(r["first"], r["last"]) for r in await conn.fetch(SQL_COVERAGE, chain_id)])
-
-
-async def time_of(conn: Connection, chain_id: int, number: int) -> datetime | None:
-    """Return the time of a stored block."""
-    row = await conn.fetchrow(SQL_BLOCK, chain_id, number)
-    return None if row is None else row["block_time"]

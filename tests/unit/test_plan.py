@@ -1,57 +1,77 @@
-"""Plans of droids: bounds that hold whatever is held. What they do on chain: tests/anvil/test_droids.py."""
+import itertools
 
-from decimal import Decimal
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders.ticks import sqrt_at
-from droids import ladder, plan
-from droids.market import Market, Span
-from droids.plan import Held, Place, Terms
+from core.types import BlockRange, BlockRef, Head, joined
+from indexer.plan import Advance, Jump, Plan, Recheck, Wait, holes, plan
 from tests import make
-from tests.droids import BOTH, droid, spot
 
-PLACE = Place(manager=make.address("manager"), token0=b"\1" * 20, token1=b"\2" * 20, wallet=make.address("wallet"))
-TERMS = Terms(deadline=9)
-HELD = st.lists(
-    st.tuples(st.integers(-20, 20), st.integers(1, 20), st.integers(0, 10**18), st.integers(0, 10**9)), max_size=4
-)
+A = make.chain(12)
+B = make.chain(12, fork="b")
 
 
-@given(st.sampled_from(BOTH), st.decimals(2600, 3900, places=3), HELD, st.tuples(*[st.integers(0, 10**20)] * 2))
-def test_a_plan_opens_no_more_than_it_closes_and_is_idle(
-    of: Market, price: Decimal, held: list[tuple[int, int, int, int]], idle: tuple[int, int]
+def decided(cursor: BlockRef | None, head: Head, stored: BlockRef | None = None) -> Plan:
+    return plan(cursor, head, stored, max_blocks=3, jump_blocks=5)
+
+
+def test_without_a_cursor_it_starts_at_the_head() -> None:
+    assert decided(None, A[9].head) == Jump(9)
+
+
+def test_at_the_head_it_waits() -> None:
+    assert decided(A[5].ref, A[5].head, A[5].ref) == Wait()
+
+
+def test_the_next_block_is_fetched() -> None:
+    assert decided(A[5].ref, A[6].head) == Advance(BlockRange(6, 6))
+
+
+def test_no_more_than_max_blocks_are_fetched_at_once() -> None:
+    assert decided(A[2].ref, A[7].head) == Advance(BlockRange(3, 5))
+
+
+def test_a_head_further_than_jump_blocks_is_jumped_to() -> None:
+    assert decided(A[2].ref, A[7].head) == Advance(BlockRange(3, 5))
+    assert decided(A[2].ref, A[8].head) == Jump(8)
+
+
+def test_a_lagging_provider_does_not_cause_a_rewind() -> None:
+    assert decided(A[5].ref, A[3].head, A[3].ref) == Wait()
+
+
+def test_a_lower_head_in_a_hole_proves_nothing() -> None:
+    assert decided(A[5].ref, B[3].head, None) == Wait()
+
+
+def test_a_lower_head_that_contradicts_the_stored_block_is_looked_into() -> None:
+    assert decided(A[5].ref, B[3].head, A[3].ref) == Recheck(3)
+
+
+def test_another_block_at_the_cursor_is_looked_into() -> None:
+    assert decided(A[5].ref, B[5].head, A[5].ref) == Recheck(5)
+
+
+def test_a_next_block_with_another_parent_is_looked_into() -> None:
+    assert decided(A[5].ref, B[6].head) == Recheck(5)
+
+
+ranges = st.builds(lambda first, size: BlockRange(first, first + size), st.integers(0, 60), st.integers(0, 15))
+
+
+@given(covered=st.lists(ranges, max_size=8), wanted=st.lists(ranges, max_size=5))
+def test_holes_are_what_is_wanted_and_not_covered_newest_first(
+    covered: list[BlockRange], wanted: list[BlockRange]
 ) -> None:
-    at = spot(of, price)
-    bucket = at.tick // 60 * 60
-    positions = [
-        Held(number, Span(bucket + 60 * low, bucket + 60 * (low + wide)), size, (fees, fees // 7))
-        for number, (low, wide, size, fees) in enumerate(held)
-    ]
-    spans = ladder.rungs(droid(minPrice=1, maxPrice=10**6), of, at.tick, Decimal(0))
-    made = plan.moved(
-        of, PLACE, positions, spans, sqrt_x96=at.sqrt_x96, funding=10**40, idle=idle, terms=TERMS
-    )  # fmt: skip
-    if made is None:
-        return
-    have = [idle[side] + sum(each.gives[side] for each in made.closings) for side in (0, 1)]
-    for side in (0, 1):
-        assert sum(each.offered[side] for each in made.openings) <= have[side]
-        assert made.idle[side] == have[side] - sum(each.takes[side] for each in made.openings) >= 0
-    for opening in made.openings:
-        assert all(
-            low <= mid <= top for low, mid, top in zip(opening.least, opening.takes, opening.offered, strict=True)
-        )
-    assert made.after <= made.before
+    found = holes(covered, wanted)
+
+    def numbers(spans: list[BlockRange]) -> set[int]:
+        return {number for span in spans for number in range(span.first, span.last + 1)}
+
+    assert numbers(list(found)) == numbers(wanted) - numbers(covered)
+    assert all(upper.first > lower.last for upper, lower in itertools.pairwise(found))
 
 
-def test_without_positions_there_is_nothing_to_end() -> None:
-    assert plan.ended(BOTH[0], PLACE, [], sqrt_x96=sqrt_at(0), idle=(5, 5), terms=TERMS) is None
-
-
-@pytest.mark.parametrize("slip", [-1, 301])
-def test_a_slip_beyond_the_cap_is_refused(slip: int) -> None:
-    with pytest.raises(ValueError, match=f"slip_bps: expected 0 to 300, found {slip}"):
-        Terms(slip_bps=slip, deadline=1)
+@given(spans=st.lists(ranges, max_size=8))
+def test_joined_ranges_neither_touch_nor_overlap(spans: list[BlockRange]) -> None:
+    assert all(upper.first > lower.last + 1 for lower, upper in itertools.pairwise(joined(spans)))
