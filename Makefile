@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DATA ?= var/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test fuzz access bench bench-stream bench-peers bench-builder test-ostium-sdk sim kills soak check fmt schema lock contracts clean
+.PHONY: help setup demo run test fuzz access bench bench-stream bench-prices bench-peers bench-builder test-ostium-sdk sim kills soak check fmt schema lock contracts clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -70,6 +70,9 @@ bench: setup ## measure: FIXTURE_BLOCKS traffic blocks (1,200), ONLY some of nod
 
 bench-stream: $(VENV)/.ready ## measure how late facts are on the stream: prints JSON
 	@$(BIN)/python -m tests.bench.stream
+
+bench-prices: $(VENV)/.ready ## measure what USD values cost: BENCH_BLOCKS (15,000) stored; prints JSON
+	@$(BIN)/python -m tests.bench.prices
 
 bench-peers: setup ## measure other indexers beside it: ONLY some of etl,cryo,subsquid,ponder; needs PyPI and npm
 	$(BIN)/python -m tests.bench peers $(if $(ONLY),--only $(ONLY))

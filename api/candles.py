@@ -31,13 +31,13 @@ INTERVALS: Final[Mapping[str, timedelta]] = {
 }  # fmt: skip
 MOST: Final = 1_000  # candles of one answer
 DEFAULT: Final = 200
-MOST_LOGS: Final = 50_000  # of the pool that one answer looks at: about 0.3 s
+MOST_SWAPS: Final = 50_000  # of the pool that one answer looks at: about 0.3 s
 PARAMETERS: Final = ("pool", "token", "quote", "fee", "interval", "from_date", "to_date", "limit")
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Candle(msgspec.Struct):
-    """One span in which the pool spoke: whole quote tokens for one whole token; volumes are whole tokens swapped."""
+    """One span with a swap in it: whole quote tokens for one whole token; volumes are whole tokens swapped."""
 
     time: str
     open: Decimal
@@ -109,7 +109,7 @@ async def answer(request: Request, connections: Connections, chain_id: int, pric
             whole = True
             if blocks is not None:
                 found, whole = await ticks.bars(
-                    conn, chain_id, pool.address, width=width, blocks=blocks, most=MOST_LOGS
+                    conn, chain_id, pool.address, width=width, blocks=blocks, most=MOST_SWAPS
                 )  # fmt: skip
     decimals = [
         at_block(versions.get(each, ()), each, MAX_BLOCK_NUMBER).decimals or 0 for each in (pool.token0, pool.token1)

@@ -1,5 +1,6 @@
 """USD values in answers, and where each comes from."""
 
+from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
@@ -9,19 +10,22 @@ from typing import Final, Literal
 import msgspec
 
 from api.addresses import checksum
-from api.amounts import exact
+from api.amounts import exact, number
 from api.times import iso
 from core.hex import to_hex
-from core.store.pool import Pool
-from core.store.reader import StoredTx
+from core.store import ticks
+from core.store.pool import Pool, translated
+from core.store.reader import StoredTx, snapshot
 from core.types import BlockRef, TokenStandard
 from prices.judge import Confidence, Price, Stable, Word
-from prices.pricer import Pricer
+from prices.pricer import PASSING, Pricer
 from prices.routes import Hop, Venue
 
 SOURCE: Final = "uniswap_v3"
 NATIVE_DECIMALS: Final = 18
 CENT: Final = 2
+TOLD: Final = 5_000  # prices; some 5 kB each
+_EXACT: Final = Context(prec=200)
 _DIGITS: Final = Context(prec=28, rounding=ROUND_HALF_EVEN)
 
 
@@ -116,16 +120,38 @@ class TokenPrice(msgspec.Struct):
     price: PriceInfo
 
 
+class Told:
+    """Prices of one venue as answers show them, made once: that takes longer than all else in an answer."""
+
+    def __init__(self, venue: Venue | None) -> None:
+        self.venue = venue
+        self._method = None if venue is None else venue.method
+        self._known: OrderedDict[tuple[bytes, bytes, int], PriceInfo] = OrderedDict()
+
+    def info(self, price: Price, decimals: int) -> PriceInfo:
+        """Return a price as answers show it; `decimals` are the token's."""
+        key = price.block.hash, price.token, decimals
+        known = self._known.get(key)
+        if known is None:
+            known = PriceInfo.of(price, decimals, self._method)
+            if price.reason not in PASSING:
+                self._known[key] = known
+            if len(self._known) > TOLD:
+                self._known.popitem(last=False)
+        return known
+
+
 @dataclass(frozen=True, slots=True)
 class Values:
     """The prices that some transactions need. Without a venue there are none: `not_configured`."""
 
     found: Mapping[tuple[BlockRef, bytes], Price]
-    venue: Venue | None
+    told: Told
 
     def native(self, tx: StoredTx) -> Price:
         """Return the native coin's price at the transaction's block."""
-        return self.token(tx, b"" if self.venue is None else self.venue.wrapper)
+        venue = self.told.venue
+        return self.token(tx, b"" if venue is None else venue.wrapper)
 
     def token(self, tx: StoredTx, token: bytes) -> Price:
         """Return a token's price at the transaction's block."""
@@ -133,7 +159,7 @@ class Values:
 
     def info(self, price: Price, decimals: int) -> PriceInfo:
         """Return a price as answers show it."""
-        return PriceInfo.of(price, decimals, None if self.venue is None else self.venue.method)
+        return self.told.info(price, decimals)
 
 
 class Prices:
@@ -143,11 +169,13 @@ class Prices:
         self._pool = pool
         self._venues = venues
         self._pricers: dict[str, Pricer] = {}
+        self._told: dict[str, Told] = {}
 
     def pricer(self, name: str, chain_id: int) -> Pricer | None:
         """Return what prices the chain's tokens, None if nothing is set up for it."""
         if name in self._venues and name not in self._pricers:
             self._pricers[name] = Pricer(self._pool, chain_id, self._venues[name])
+            self._told[name] = Told(self._venues[name])
         return self._pricers.get(name)
 
     async def at(self, name: str, chain_id: int, block: BlockRef, token: bytes | None) -> Values:
@@ -155,31 +183,50 @@ class Prices:
         pricer = self.pricer(name, chain_id)
         if pricer is None:
             token = token or b""
-            return Values({(block, token): Price(token=token, block=block, reason="not_configured")}, None)
-        return Values(await pricer.prices({block: [token or pricer.venue.wrapper]}), pricer.venue)
+            return Values({(block, token): Price(token=token, block=block, reason="not_configured")}, Told(None))
+        return Values(await pricer.prices({block: [token or pricer.venue.wrapper]}), self._told[name])
+
+    async def native(self, name: str, chain_id: int) -> dict[str, str | int | None] | None:
+        """Return what the native coin is worth at the newest block, for the status page; None without a venue."""
+        if self.pricer(name, chain_id) is None:
+            return None
+        with translated():
+            async with snapshot(self._pool) as conn:
+                block = await ticks.block_at(conn, chain_id, None)
+        if block is None:
+            return None
+        values = await self.at(name, chain_id, block, None)
+        (price,) = values.found.values()
+        info = values.info(price, NATIVE_DECIMALS)
+        return {
+            "usd": None if info.value is None else format(info.value, "f"), "reason": info.reason,
+            "confidence": info.confidence, "source": info.source, "block": info.block_number,
+        }  # fmt: skip
 
     async def values(self, name: str, chain_id: int, txs: Sequence[StoredTx]) -> Values:
         """Return the prices of what the transactions moved and paid."""
         pricer = self.pricer(name, chain_id)
         if pricer is None:
-            return Values({}, None)
+            return Values({}, Told(None))
         wanted: dict[BlockRef, Collection[bytes]] = {}
         for tx in txs:
             moved = (each.transfer for each in tx.transfers)
             tokens = {each.token for each in moved if each.standard is TokenStandard.ERC20}
             wanted[tx.block] = {pricer.venue.wrapper, *wanted.get(tx.block, ()), *tokens}
-        return Values(await pricer.prices(wanted), pricer.venue)
+        return Values(await pricer.prices(wanted), self._told[name])
 
 
 def usd(base_units: int, price: Price) -> Decimal | None:
     """Return what an amount was worth in dollars, rounded half-even to cents from the exact product."""
     if price.usd is None:
         return None
-    return Decimal(round(base_units * price.usd * 10**CENT)).scaleb(-CENT, Context(prec=200))
+    cents, rest = divmod(base_units * price.usd.numerator * 10**CENT, price.usd.denominator)
+    rest *= 2
+    cents += rest > price.usd.denominator or (rest == price.usd.denominator and cents % 2 == 1)
+    return Decimal(cents).scaleb(-CENT, _EXACT)
 
 
 def decimal(value: Fraction) -> Decimal:
     """Return a fraction to 28 digits, rounded half-even, without trailing zeros."""
-    found = _DIGITS.divide(Decimal(value.numerator), Decimal(value.denominator))
-    text = format(found, "f")
-    return Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
+    text = format(_DIGITS.divide(Decimal(value.numerator), Decimal(value.denominator)), "f")
+    return number(text.rstrip("0").rstrip(".") if "." in text else text)

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from api.addresses import checksum
-from api.amounts import display, exact
+from api.amounts import Plain, display, exact
 from api.prices import NATIVE_DECIMALS, SOURCE, PriceInfo, Values, usd
 from api.times import iso
 from core.hex import to_hex
@@ -256,7 +256,13 @@ def short(address: bytes) -> str:
     return f"{text[:6]}…{text[-4:]}"
 
 
-_encoder: Final = msgspec.json.Encoder(decimal_format="number")
+def _plain(value: object) -> msgspec.Raw:
+    if isinstance(value, Plain):
+        return msgspec.Raw(format(value, "f").encode())
+    raise TypeError(f"answers: expected what JSON can hold, found {type(value).__name__}")
+
+
+_encoder: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=_plain)
 
 
 def encode(answer: msgspec.Struct) -> bytes:

@@ -5,7 +5,6 @@ v3 core 1.0.1, TickMath and SqrtPriceMath; v3-periphery 1.4.4, PoolAddress.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
 from functools import cache
@@ -88,15 +87,14 @@ def nearest_usable(tick: int, spacing: int) -> int:
     return max(-edge, min(edge, floored(2 * tick + spacing, 2 * spacing) // 2))
 
 
-def mean_tick(ticks: Sequence[tuple[int, int]]) -> int:
-    """Return the mean of (tick, seconds), weighted by the seconds, rounded down as Uniswap's OracleLibrary does.
+def mean_tick(total: int, seconds: int) -> int:
+    """Return the mean of ticks, of which `total` is the sum of each times the seconds that it held, in all `seconds`.
 
-    Raises ValueError when there are no seconds to weigh by.
+    Rounded down as Uniswap's OracleLibrary does. Raises ValueError when there are no seconds to weigh by.
     """
-    seconds = sum(held for _, held in ticks)
     if seconds <= 0:
-        raise ValueError(f"ticks: expected some seconds to weigh by, found {seconds}")
-    return sum(tick * held for tick, held in ticks) // seconds
+        raise ValueError(f"seconds: expected some to weigh by, found {seconds}")
+    return total // seconds
 
 
 def price_at(sqrt_x96: int) -> Fraction:

@@ -9,7 +9,7 @@ import logging
 import os
 import random
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -46,20 +46,31 @@ async def supervise(
     metrics: RestartMetrics,
     *,
     ends_all: type[Transient] | tuple[()] = (),
+    on_fatal: Callable[[], None] = lambda: None,
     clock: Clock | None = None,
     dice: random.Random | None = None,
 ) -> None:
     """Run `services` until one fails for good or this task is cancelled. Raises the first fatal error.
 
     `ends_all` is a kind of error that a restart of the one service would not mend: it ends them all and is raised.
+    `on_fatal` is called before the others are ended.
     """
     wait = _Pause(clock or SystemClock(), dice or random.Random())  # noqa: S311 - spreads restarts, guards nothing
     try:
         async with asyncio.TaskGroup() as group:
             for service in services:
-                group.create_task(_keep(service, metrics, wait, ends_all), name=service.name)
+                kept = _keep(service, metrics, wait, ends_all)
+                group.create_task(_or_told(kept, on_fatal), name=service.name)
     except BaseExceptionGroup as failed:
         raise first_of(failed) from failed
+
+
+async def _or_told(kept: Coroutine[Any, Any, None], on_fatal: Callable[[], None]) -> None:
+    try:
+        await kept
+    except Exception:
+        on_fatal()
+        raise
 
 
 async def _keep(
@@ -74,7 +85,7 @@ async def _keep(
             verdict = first_of(error)
             if not isinstance(verdict, Transient) or isinstance(verdict, ends_all):
                 raise
-            if _cancelled():
+            if cancelled():
                 # It failed while cleaning up: starting it again would lose the cancellation.
                 raise asyncio.CancelledError from error
             attempt = 0 if pause.clock.monotonic() - started > CALM_S else attempt + 1
@@ -93,13 +104,14 @@ async def _run(service: Service) -> None:
     try:
         await asyncio.create_task(service.run(), name=service.name)
     except asyncio.CancelledError:
-        if not _cancelled():
+        if not cancelled():
             # A task group takes a cancelled child for one that is done: nobody would ever notice.
             raise ServiceEnded(f"service {service.name} was cancelled, but not by its supervisor") from None
         raise
 
 
-def _cancelled() -> bool:
+def cancelled() -> bool:
+    """Return whether the running task was asked to end. Not to be trusted where it held a TaskGroup (see _run)."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
@@ -152,7 +164,7 @@ def stopping_on_signals(task: "asyncio.Future[Any]", *, within_s: float) -> Iter
         stop.asked_by = signal.Signals(number)
         log.info("stopping", extra={"signal": stop.asked_by.name})
         # asyncio.run waits for a task that swallows its cancellation for ever; an operator does not.
-        loop.call_later(within_s, _end_now)
+        end_within(within_s)
         task.cancel()
 
     signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -163,6 +175,11 @@ def stopping_on_signals(task: "asyncio.Future[Any]", *, within_s: float) -> Iter
     finally:
         for number in signals:
             loop.remove_signal_handler(number)
+
+
+def end_within(seconds: float) -> None:
+    """End the process if it has not ended by itself by then: an orderly end waits for everybody, also for ever."""
+    asyncio.get_running_loop().call_later(seconds, _end_now)
 
 
 def _end_now() -> None:

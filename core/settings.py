@@ -84,7 +84,12 @@ class ApiSettings(Part):
     max_streams: Annotated[int, Field(ge=1, le=100_000)] = 500
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[Network, ...] = ()
-    max_connections: Annotated[int, Field(ge=1, le=100_000)] = 2_000
+    max_connections: Annotated[int, Field(ge=2, le=100_000)] = 2_000
+
+    @property
+    def streams(self) -> int:
+        """How many streams may be open: half of all connections at most, as those over SSE do not end by themselves."""
+        return min(self.max_streams, self.max_connections // 2)
 
 
 class BuilderSettings(Part):

@@ -26,12 +26,11 @@ from core.service import exit_code, first_of, stopping_on_signals
 from core.settings import Settings
 from core.store.export import TABLES
 from daemon import export, family
-from daemon.processes import NOT_YET, ROLES, Sockets
+from daemon.processes import NOT_YET, ROLES, STOP_S, Sockets
 from daemon.processes import Role as ProcessRole
 
 log = logging.getLogger("daemon")
 
-STOP_S: Final = 40.0  # children have 15 s, the embedded server a fast shutdown; then the process ends anyway
 EXAMPLES: Final = """\
 examples:
   chainworkd demo                                      everything on this machine, with a local chain

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Final
 
 from core.errors import BadConfig, ServiceEnded, StoreUnavailable
+from core.service import end_within
 from core.settings import Settings
 from core.store.cluster import InUse
 from core.store.embedded import EmbeddedPostgres
 from core.store.migrate import require_migrated
 from core.store.pool import Pool, open_pool
+from daemon.processes import STOP_S
 from daemon.schema import MIGRATIONS
 
 log = logging.getLogger(__name__)
@@ -70,6 +72,7 @@ async def _watched(server: EmbeddedPostgres) -> None:
     try:
         await server.watch()
     except StoreUnavailable as error:
+        end_within(STOP_S)
         raise ServiceEnded(str(error)) from error
 
 

@@ -77,10 +77,14 @@ def _api(
 ) -> Sequence[Service]:
     readiness = readiness_of(settings, pool)
     assert sockets.api is not None, "bind gives the api role its socket"
-    hub = FactHub(pool, metrics.for_streams(), max_streams=settings.api.max_streams)
-    face = client_face(settings, pool, readiness, passwords, SystemClock(), metrics=metrics, hub=hub, groups=groups)
+    hub = FactHub(pool, metrics.for_streams(), max_streams=settings.api.streams)
+    prices = Prices(pool, venues(settings))
+    face = client_face(
+        settings, pool, readiness, passwords, SystemClock(), metrics=metrics, hub=hub, prices=prices, groups=groups
+    )  # fmt: skip
     public = application(face.routes, metrics, gate=face.gate, cors_origins=settings.api.cors_origins, groups=groups)
-    probing = application([*probes(metrics, readiness), *status_page(pool, readiness)], metrics, gate=ops_gate())
+    routes = [*probes(metrics, readiness), *status_page(pool, readiness, prices.native)]
+    probing = application(routes, metrics, gate=ops_gate())
     return [
         HttpServer(
             public, sockets.api, name="api", sockets=True, proxies=settings.api.trusted_proxies,
@@ -107,6 +111,7 @@ def client_face(
     *,
     metrics: Metrics,
     hub: FactHub,
+    prices: Prices,
     groups: Sequence[Builder] = (),
 ) -> Face:
     """Return the API that faces clients, on a pool with its rights; `groups` is the builder, if it is on.
@@ -115,8 +120,7 @@ def client_face(
     """
     access = AccessTokens(pool, clock, lifetime=timedelta(minutes=settings.auth.access_minutes))
     # A newcomer opens the API's address first. Off loopback the page stays on the operators' port.
-    page = status_page(pool, readiness) if _loopback(settings) else []
-    prices = Prices(pool, venues(settings))
+    page = status_page(pool, readiness, prices.native) if _loopback(settings) else []
     explorer = _explorer(settings, pool, readiness, prices)
     routes: list[BaseRoute] = [
         *groups,

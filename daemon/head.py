@@ -50,6 +50,7 @@ def head_services(chain: Chain) -> Sequence[Service]:
         on_alarms=chain.meter.alarmed, poll_s=of.poll_s * 2,
     )  # fmt: skip
     wanted = chain.level if of.verify.mode == "auto" else None
-    level = LevelWatch(PgVerified(chain.pool, chain.id), wanted, name=name, meter=chain.meter)
-    watchdog = Watchdog(chain.source, chain.store, heads, chain.meter, name=name, beat=chain.beat)
+    verified = PgVerified(chain.pool, chain.id)
+    level = LevelWatch(verified, wanted, name=name, meter=chain.meter)
+    watchdog = Watchdog(chain.source, chain.store, heads, verified, chain.meter, name=name, beat=chain.beat)
     return [heads, follower, finality, watchdog, level, *panels, *([encoded] if encoded else ())]

@@ -9,6 +9,8 @@ ROLES: Final[tuple[Role, ...]] = ("indexer", "backfill", "api")
 # systemd units and database roles exist for these; the services arrive with droids and payments.
 NOT_YET: Final = ("worker", "sender")
 
+STOP_S: Final = 40.0  # children have 15 s, the embedded server a fast shutdown; then the process ends anyway
+
 
 @dataclass(frozen=True, slots=True)
 class Sockets:

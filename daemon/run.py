@@ -3,17 +3,18 @@
 import argparse
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from api.server import url_of
 from core.errors import BadConfig
 from core.metrics import Metrics
 from core.pulse import Pulse
-from core.service import Service, supervise
+from core.service import Service, end_within, supervise
 from core.settings import Settings
 from core.store.migrate import migrate, require_migrated
 from daemon.database import database
 from daemon.family import Child
-from daemon.processes import NOT_YET, ROLES, Role, Sockets
+from daemon.processes import NOT_YET, ROLES, STOP_S, Role, Sockets
 from daemon.roles import announce, bind, require_chains, services_of
 from daemon.schema import MIGRATIONS
 
@@ -37,6 +38,9 @@ class House:
         """Where `role` answers probes."""
         return url_of(self.sockets[role].ops)
 
+
+# Whoever ends for good must not wait for ever for a service that does not hear of it.
+_end_soon = partial(end_within, STOP_S)
 
 Extra = Callable[[House], Awaitable[Sequence[Service]]]
 
@@ -68,7 +72,7 @@ async def run_all(settings: Settings, extra: Extra | None = None) -> None:
             metrics = Metrics()
             async with services_of("indexer", settings, url, sockets["indexer"], metrics, pulse=Pulse()) as head:
                 children = [Child(role, settings, url, sockets[role]) for role in ("api", "backfill")]
-                await supervise([*head, *children, *more], metrics)
+                await supervise([*head, *children, *more], metrics, on_fatal=_end_soon)
     finally:
         for bound in sockets.values():
             bound.close()
@@ -98,4 +102,4 @@ async def run_services(
     """Run the services of one role, and `more`, until one fails for good."""
     metrics = Metrics()
     async with services_of(role, settings, url, sockets, metrics, pulse=pulse) as services:
-        await supervise([*services, *more], metrics)
+        await supervise([*services, *more], metrics, on_fatal=_end_soon)

@@ -12,7 +12,7 @@ from core.chain import ChainSource
 from core.clock import Clock, SystemClock
 from core.errors import BadAnswer, SeamBroken, Transient, Unverified
 from core.pulse import Beat
-from core.service import first_of
+from core.service import cancelled, first_of
 from core.store.lease import TERM, Lease, Leases
 from core.store.port import ChainStore
 from core.types import Block, BlockRange, BlockRef, joined
@@ -97,7 +97,11 @@ class Backfill:
         """Fill for ever; holes come and go with jumps of the head."""
         while True:
             self._beat()
-            if not await self.step():
+            # In a task of its own: a request to end that meets the failure of a TaskGroup in there is lost to it.
+            busy = await asyncio.create_task(self.step(), name=self.name)
+            if cancelled():
+                raise asyncio.CancelledError
+            if not busy:
                 await self._clock.sleep(IDLE_S)
 
     async def step(self) -> bool:

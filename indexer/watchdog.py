@@ -6,6 +6,7 @@ It trusts neither the watch nor the follower: it asks the node itself, beside wh
 import asyncio
 import logging
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final, Literal, Protocol
 
 from core.chain import ChainSource
@@ -22,6 +23,8 @@ PROBE_S: Final = 30.0  # for the database; requests to nodes have their own dead
 STALL_BLOCKS: Final = 10  # blocks that the chain makes meanwhile
 STALL_S: Final = (60.0, 600.0)  # but at least and at most so long
 FIRST_STALL_S: Final = 120.0  # until a block's time is known
+# A block that fails its checks is asked for again after 30 s at most (core/service.py).
+REFUSED_WITHIN: Final = timedelta(seconds=60)
 
 Verdict = Literal["still", "unreachable", "polled", "socket"]
 
@@ -32,6 +35,14 @@ class Heard(Protocol):
     @property
     def latest(self) -> Head | None:
         """The newest head that was announced, by whomever."""
+        ...
+
+
+class Refusals(Protocol):
+    """Whoever knows which blocks were not taken."""
+
+    async def refused(self, number: int, within: timedelta) -> bool:
+        """Return whether somebody was served block `number` so that it failed its checks, `within` that time."""
         ...
 
 
@@ -56,6 +67,10 @@ def judge(cursor: BlockRef | None, polled: Head | None, heard: Head | None) -> V
     if polled.ref.number > number:
         return "polled"
     return "socket" if heard is not None and heard.ref.number > number else "still"
+
+
+def _next(cursor: BlockRef | None) -> int:
+    return 0 if cursor is None else cursor.number + 1
 
 
 @dataclass(slots=True)
@@ -84,8 +99,9 @@ class BlockTime:
 class Watchdog:
     """Watches the progress of one chain's head (a Service).
 
-    `beat` is called for each sign of life: a commit, or proof that none is possible. Raises Stalled, which is to end
-    the source and all that uses it, so that new connections take their place.
+    `beat` is called for each sign of life: a commit, or proof that none is possible, as where the next block is served
+    so that it fails its checks: new connections to the same nodes would not mend that, and the quarantine tells of it.
+    Raises Stalled, which is to end the source and all that uses it, so that new connections take their place.
     """
 
     def __init__(
@@ -93,6 +109,7 @@ class Watchdog:
         source: ChainSource,
         store: ChainStore,
         heads: Heard,
+        refusals: Refusals,
         metrics: StallMetrics,
         *,
         name: str,
@@ -103,6 +120,7 @@ class Watchdog:
         self._source = source
         self._store = store
         self._heads = heads
+        self._refusals = refusals
         self._metrics = metrics
         self._beat = beat
         self._clock = clock or SystemClock()
@@ -121,6 +139,7 @@ class Watchdog:
         try:
             async with asyncio.timeout(PROBE_S):
                 cursor = await self._store.cursor()
+                refused = await self._refusals.refused(_next(cursor), REFUSED_WITHIN)
         except StoreUnavailable:
             return self._alive()  # whoever writes fails as well, and tries again
         except TimeoutError:
@@ -134,7 +153,7 @@ class Watchdog:
             return self._alive()
         polled = await self._polled()
         verdict = judge(cursor, polled, self._heads.latest)
-        if verdict in ("still", "unreachable"):
+        if refused or verdict in ("still", "unreachable"):
             return self._alive()
         return self._behind(verdict, polled)
 

@@ -1,18 +1,16 @@
 """What a token is worth in USD, and how sure that is, from its way, the stables' ways and the pools' means. Pure."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from fractions import Fraction
 from statistics import median
 from typing import Final, Literal
 
 from builders import ticks
-from core.store.ticks import Mean
 from core.types import BlockRef
-from prices.routes import Hop, Route, Venue
+from prices.routes import Hop, Past, Route, Venue, Way
 
-WINDOW: Final = timedelta(minutes=30)  # of the mean that a price is held against
 STABLES: Final = 3  # with fewer sound ones, a depeg of one would move every price: `pinned`
 
 # First and second limit of each doubt: beyond the first confidence is low, beyond the second there is no value.
@@ -75,21 +73,33 @@ class Basis:
     venue: Venue
     block: BlockRef
     time: datetime
-    means: Mapping[bytes, Mean]
+    pasts: Mapping[bytes, Past]
+    _deviations: dict[tuple[bytes, bytes], Fraction] = field(default_factory=dict, repr=False, compare=False)
+
+    def beside(self, more: Mapping[bytes, Past]) -> "Basis":
+        """Return it with what other pools said."""
+        return replace(self, pasts={**self.pasts, **more})
+
+    def deviation(self, hop: Hop) -> Fraction:
+        """Return by which share the pool's price, as seen from the hop's token, is away from its mean."""
+        key = hop.pool.address, hop.token
+        if key not in self._deviations:
+            self._deviations[key] = abs(hop.worth(hop.tick.sqrt_x96) / hop.worth(_mean_sqrt(self, hop)) - 1)
+        return self._deviations[key]
 
 
-def usd_of_wei(on: Basis, ways: Mapping[bytes, Route], decimals: Mapping[bytes, int]) -> Usd | Word:
+def usd_of_wei(on: Basis, ways: Mapping[bytes, Way], decimals: Mapping[bytes, int]) -> Usd | Word:
     """Return what a wei is worth by the median of the sound stables, or why none is sound."""
     sound: dict[bytes, Route] = {}
     why: Word = "no_route"
     for token in (each for each in on.venue.stables if each in ways):
-        fatal = [word for hop in ways[token].hops for word in _fatal(on, hop)]
+        fatal = [word for hop in ways[token].route.hops for word in _fatal(on, hop)]
         if fatal:
             why = fatal[0]
         elif token not in decimals:
             return "not_covered"  # it moved, so its metadata is about to be read
         else:
-            sound[token] = ways[token]
+            sound[token] = ways[token].route
     if not sound:
         return why
     units = {token: 10 ** decimals[token] for token in sound}
@@ -99,12 +109,13 @@ def usd_of_wei(on: Basis, ways: Mapping[bytes, Route], decimals: Mapping[bytes, 
     return Usd(spot, mean, stables)
 
 
-def priced(on: Basis, token: bytes, way: Route | None, wei: Usd | Word) -> Price:
+def priced(on: Basis, token: bytes, found: Way | None, wei: Usd | Word) -> Price:
     """Return the price of a token that has this way to the native coin."""
     if isinstance(wei, str):
         return Price(token=token, block=on.block, time=on.time, reason=wei)
-    if way is None:
+    if found is None:
         return Price(token=token, block=on.block, time=on.time, reason="no_route", stables=wei.stables)
+    way = found.route
     used = [*way.hops, *(hop for stable in wei.stables for hop in stable.route.hops)]
     fatal = [word for hop in way.hops for word in _fatal(on, hop)]
     doubts = {word for hop in used for word in _doubts(on, hop)} | set(fatal)
@@ -118,10 +129,15 @@ def priced(on: Basis, token: bytes, way: Route | None, wei: Usd | Word) -> Price
         doubts=tuple(sorted(doubts)),
         spot=way.value * wei.spot,
         mean=_mean_value(on, way) * wei.mean,
-        deviation=max((_deviation(on, hop) for hop in used), default=Fraction(0)),
+        deviation=max((on.deviation(hop) for hop in used), default=Fraction(0)),
         depth=min((hop.depth for hop in used), default=None),
         route=way.hops, stables=wei.stables,
     )  # fmt: skip
+
+
+def uncovered(token: bytes, block: BlockRef) -> Price:
+    """Return the price of a token at a block before which others are missing: none."""
+    return Price(token=token, block=block, reason="not_covered")
 
 
 def _confidence(doubts: set[Word]) -> Confidence:
@@ -137,24 +153,18 @@ def _mean_value(on: Basis, way: Route) -> Fraction:
 
 def _mean_sqrt(on: Basis, hop: Hop) -> int:
     """Return the square root of the mean price; of a pool that has its first price in this second, that price."""
-    held = on.means[hop.pool.address].held
-    if not any(seconds for _, seconds in held):
-        return hop.tick.sqrt_x96
-    return ticks.sqrt_at(ticks.mean_tick(held))
-
-
-def _deviation(on: Basis, hop: Hop) -> Fraction:
-    return abs(hop.worth(hop.tick.sqrt_x96) / hop.worth(_mean_sqrt(on, hop)) - 1)
+    mean = on.pasts[hop.pool.address].mean
+    return ticks.sqrt_at(ticks.mean_tick(mean.sum, mean.seconds)) if mean.seconds else hop.tick.sqrt_x96
 
 
 def _fatal(on: Basis, hop: Hop) -> Iterator[Word]:
     """Yield why no value rests on this pool."""
-    mean = on.means[hop.pool.address]
+    mean = on.pasts[hop.pool.address].mean
     if hop.depth < on.venue.min_depth:
         yield "thin"
     if not mean.whole and not mean.young:
         yield "stale"  # it slept, and what it says since cannot be held against anything
-    if _deviation(on, hop) > DEVIATION[1]:
+    if on.deviation(hop) > DEVIATION[1]:
         yield "manipulated"
 
 
@@ -164,7 +174,7 @@ def _doubts(on: Basis, hop: Hop) -> Iterator[Word]:
         yield "thin"
     if on.time - hop.tick.time > AGE:
         yield "stale"
-    if on.means[hop.pool.address].young:
+    if on.pasts[hop.pool.address].mean.young:
         yield "young"
-    if _deviation(on, hop) > DEVIATION[0]:
+    if on.deviation(hop) > DEVIATION[0]:
         yield "manipulated"

@@ -3,10 +3,11 @@
 Amounts are base units, values are wei (base units of the native coin) for one base unit, as exact fractions.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from fractions import Fraction
+from functools import lru_cache
 from itertools import combinations
 from typing import Final
 
@@ -15,6 +16,7 @@ from eth_hash.auto import keccak
 from builders import ticks
 from core.store.ticks import Tick
 
+WINDOW: Final = timedelta(minutes=30)  # of the mean that a price is held against
 ENGINE: Final = "uniswap_v3/1"  # another number for another result from the same logs
 
 
@@ -56,6 +58,27 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
+class Mean:
+    """A pool's tick over the window before a block, or over what is known of it: `sum` of ticks times `seconds`.
+
+    `whole`: the price at the window's start is known. If it is not, `young` says that the pool had none yet.
+    """
+
+    sum: int
+    seconds: int
+    whole: bool
+    young: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a pool said up to the end of a block: its newest price, and its mean."""
+
+    tick: Tick
+    mean: Mean
+
+
+@dataclass(frozen=True, slots=True)
 class Hop:
     """One pool of a way, from `token` nearer to the native coin; `depth` is wei within 2 % of its price."""
 
@@ -77,17 +100,31 @@ class Route:
     hops: tuple[Hop, ...]
     value: Fraction
 
-    @property
-    def depth(self) -> int | None:
-        """Wei in its shallowest pool; None for the native coin, which needs none."""
-        return min((hop.depth for hop in self.hops), default=None)
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A route with what it is chosen by: one of pools whose mean is `whole` before others, then by depth.
+
+    A pool that is new or was asleep takes nobody's way over: what it says cannot be held against anything.
+    """
+
+    route: Route
+    whole: bool
+    depth: int | None
 
 
-def pools(venue: Venue, tokens: Collection[bytes]) -> dict[bytes, Pool]:
-    """Return the pools, deployed or not, that can price `tokens` and the bases themselves, by address."""
-    bases = venue.bases
-    pairs = [*combinations(bases, 2), *((token, base) for token in tokens for base in bases if token not in bases)]
-    found = (pool(venue, one, other, fee) for one, other in pairs for fee in venue.fees)
+def pools_of_bases(venue: Venue) -> dict[bytes, Pool]:
+    """Return the pools, deployed or not, of the bases among one another, by address."""
+    found = (pool(venue, one, other, fee) for one, other in combinations(venue.bases, 2) for fee in venue.fees)
+    return {each.address: each for each in found}
+
+
+@lru_cache(maxsize=4_096)
+def pools_of(venue: Venue, token: bytes) -> Mapping[bytes, Pool]:
+    """Return the pools, deployed or not, that `token` has with a base; none if it is one itself."""
+    if token in venue.bases:
+        return {}
+    found = (pool(venue, token, base, fee) for base in venue.bases for fee in venue.fees)
     return {each.address: each for each in found}
 
 
@@ -98,25 +135,69 @@ def pool(venue: Venue, one: bytes, other: bytes, fee: int) -> Pool:
     return Pool(address, token0, token1, fee)
 
 
-def routes(venue: Venue, known: Mapping[bytes, Pool], prices: Mapping[bytes, Tick]) -> dict[bytes, Route]:
-    """Return the way of each token that has one: whose shallowest pool is deepest, through bases alone."""
-    found = {venue.wrapper: Route((), Fraction(1))}
-    waiting = [(known[address], tick) for address, tick in prices.items() if tick.liquidity and tick.sqrt_x96]
+def ways_of_bases(venue: Venue, known: Mapping[bytes, Pool], said: Mapping[bytes, Past]) -> dict[bytes, Way]:
+    """Return the way of each base that has one, through bases alone: whose shallowest pool is deepest."""
+    steps = _steps(known, said)
+    found = {venue.wrapper: Way(Route((), Fraction(1)), whole=True, depth=None)}
     while True:
-        ways = [way for each, tick in waiting for way in _ways(venue, found, each, tick)]
-        if not ways:
+        open_ = [(step, found[step.other]) for step in steps if step.token not in found and step.other in found]
+        if not open_:
             return found
-        # By address where two are equally deep: the same logs always give the same way.
-        token, best = max(ways, key=lambda way: (way[1].depth or 0, way[1].hops[0].pool.address))
-        found[token] = best
+        best = max(open_, key=_rank)
+        found[best[0].token] = _way(*best)
 
 
-def _ways(venue: Venue, found: Mapping[bytes, Route], of: Pool, tick: Tick) -> Iterator[tuple[bytes, Route]]:
-    for token, other in ((of.token0, of.token1), (of.token1, of.token0)):
-        if token in found or other not in found or other not in venue.bases:
+def way_of(
+    token: bytes, bases: Mapping[bytes, Way], known: Mapping[bytes, Pool], said: Mapping[bytes, Past]
+) -> Way | None:
+    """Return a token's way: through the base by which the shallowest pool is deepest; None if none leads to it."""
+    if token in bases:
+        return bases[token]
+    open_ = [
+        (step, bases[step.other]) for step in _steps(known, said) if step.token == token and step.other in bases
+    ]  # fmt: skip
+    return _way(*max(open_, key=_rank)) if open_ else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A pool seen from one of its tokens; `reserve` is what of the other one lies within 2 % of the price."""
+
+    pool: Pool
+    past: Past
+    token: bytes
+    other: bytes
+    reserve: int
+
+    def depth(self, onward: Way) -> int:
+        """Return the reserve in wei."""
+        return self.reserve * onward.route.value.numerator // onward.route.value.denominator
+
+
+def _steps(known: Mapping[bytes, Pool], said: Mapping[bytes, Past]) -> list[_Step]:
+    """Return the pools that hold something, from both sides."""
+    found: list[_Step] = []
+    for address, past in said.items():
+        of = known.get(address)
+        if of is None or past.tick.liquidity <= 0:
             continue
-        onward = found[other]
-        reserves = ticks.virtual_reserves(tick.sqrt_x96, tick.liquidity)
-        reserve = reserves[0] if other == of.token0 else reserves[1]
-        hop = Hop(of, tick, token, int(reserve * onward.value))
-        yield token, Route((hop, *onward.hops), hop.worth(tick.sqrt_x96) * onward.value)
+        reserve0, reserve1 = ticks.virtual_reserves(past.tick.sqrt_x96, past.tick.liquidity)
+        found.append(_Step(of, past, of.token0, of.token1, reserve1))
+        found.append(_Step(of, past, of.token1, of.token0, reserve0))
+    return found
+
+
+def _rank(way: tuple[_Step, Way]) -> tuple[bool, int, int, int, bytes]:
+    """Return by what ways are chosen. Many are equally deep: those that go on through one pool; then the shortest."""
+    step, onward = way
+    depth = step.depth(onward)
+    shallowest = depth if onward.depth is None else min(depth, onward.depth)
+    whole = onward.whole and step.past.mean.whole
+    return whole, shallowest, -len(onward.route.hops), depth, step.pool.address
+
+
+def _way(step: _Step, onward: Way) -> Way:
+    whole, shallowest, _, depth, _ = _rank((step, onward))
+    hop = Hop(step.pool, step.past.tick, step.token, depth)
+    route = Route((hop, *onward.route.hops), hop.worth(hop.tick.sqrt_x96) * onward.route.value)
+    return Way(route, whole, shallowest)

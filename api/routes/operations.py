@@ -1,5 +1,6 @@
 """What operators and probes ask: liveness, readiness, metrics and a status page. No auth: loopback by default."""
 
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from importlib import resources
 from typing import Any, Final
@@ -16,6 +17,9 @@ from core.metrics import Metrics
 from core.store import reader
 from core.store.pool import Pool, translated
 from core.store.reader import Reader
+
+# What a chain's native coin is worth by its name and id, as JSON; None where no prices are set up.
+Native = Callable[[str, int], Awaitable[Mapping[str, str | int | None] | None]]
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 PAGE_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
@@ -60,8 +64,8 @@ def probes(metrics: Metrics, readiness: Readiness) -> list[Route]:
     ]
 
 
-def status_page(pool: Pool, readiness: Readiness) -> list[Route]:
-    """Return the status page and the JSON it shows."""
+def status_page(pool: Pool, readiness: Readiness, native: Native | None = None) -> list[Route]:
+    """Return the status page and the JSON it shows; `native` says what a chain's native coin is worth."""
     page = resources.files("api").joinpath("status.html").read_text()
 
     async def status(_: Request) -> Response:
@@ -71,7 +75,13 @@ def status_page(pool: Pool, readiness: Readiness) -> list[Route]:
     async def status_json(_: Request) -> Response:
         """The same as JSON."""
         chains = await reader.chains(pool)
-        shown = [await _chain_status(pool, readiness, name, chain_id) for name, chain_id in chains.items()]
+        shown = [
+            {
+                **await _chain_status(pool, readiness, name, chain_id),
+                "native_price": None if native is None else await native(name, chain_id),
+            }
+            for name, chain_id in chains.items()
+        ]
         return JSONResponse({"chains": shown})
 
     return [

@@ -82,7 +82,8 @@ async def _ask(socket: aiohttp.ClientWebSocketResponse, host: str, id_: int, met
 async def _heads(socket: aiohttp.ClientWebSocketResponse, host: str) -> AsyncGenerator[Head, None]:
     while True:
         try:
-            message = await asyncio.wait_for(_receive(socket, host), KEEP_ALIVE_S)
+            async with asyncio.timeout(KEEP_ALIVE_S):
+                message = await _receive(socket, host)
         except TimeoutError:
             await socket.send_bytes(b'{"jsonrpc":"2.0","id":3,"method":"eth_chainId","params":[]}')
             continue

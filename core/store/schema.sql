@@ -543,7 +543,8 @@ CREATE VIEW chain.tick AS
                 ELSE '115792089237316195423570985008687907853269984665640564039457584007913129639936'::numeric
             END)
             ELSE NULL::numeric
-        END AS amount1
+        END AS amount1,
+    data
    FROM chain.log l
   WHERE ((topic0 = ANY (ARRAY['\xc42079f94a6350d7e6235f29174924f928cc2ac818eb64fed8004e115fbcca67'::bytea, '\x98636036cb66a9c19a37435efc1e90142190214e8abeb821bdba3f2990dd4c95'::bytea])) AND (octet_length(data) =
         CASE topic0
@@ -560,6 +561,8 @@ COMMENT ON COLUMN chain.tick.sqrt_price_x96 IS 'Square root of token1/token0 in 
 COMMENT ON COLUMN chain.tick.liquidity IS 'In range, behind the log; 0 at first.';
 
 COMMENT ON COLUMN chain.tick.amount0 IS 'What the pool received; negative: what it paid.';
+
+COMMENT ON COLUMN chain.tick.data IS 'What the others are decoded from.';
 
 CREATE TABLE chain.token (
     chain_id bigint NOT NULL,

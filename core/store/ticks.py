@@ -1,9 +1,9 @@
 """What pools of Uniswap v3 said of their prices (views chain.tick and chain.liquidity_change), as of a block."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
 
 import asyncpg
 
@@ -13,18 +13,37 @@ from core.types import BlockRange, BlockRef, joined
 
 SQL_BLOCK: Final = "select hash, block_time from chain.block where chain_id = $1 and number = $2"
 SQL_WATCHED: Final = "select watched from chain.chain where chain_id = $1"
-# By block_by_time, not by a walk from the lowest number up.
-SQL_FIRST_SINCE: Final = """
-    select number from chain.block
-    where chain_id = $1 and block_time >= $2 and number between $3 and $4
-    order by block_time, number
-    limit 1
+SQL_BLOCKS: Final = """
+    select number, hash, block_time from chain.block where chain_id = $1 and number = any($2::bigint[])
 """
-SQL_LAST_UNTIL: Final = """
-    select number from chain.block
-    where chain_id = $1 and block_time <= $2 and number between $3 and $4
-    order by block_time desc, number desc
-    limit 1
+SQL_BETWEEN: Final = """
+    select number, hash, block_time from chain.block where chain_id = $1 and number between $2 and $3 order by number
+"""
+SQL_MOMENTS: Final = """
+    select b.number, b.hash, b.block_time, lower(s.span) as first, upper(s.span) - 1 as last, f.block_time as since
+    from chain.block b
+    join (
+        select unnest(range_agg(blocks)) as span from chain.coverage where chain_id = $1
+    ) as s on b.number <@ s.span
+    left join chain.block f on f.chain_id = $1 and f.number = lower(s.span)
+    where b.chain_id = $1 and b.number = any($2::bigint[])
+"""
+# By block_by_time, not by a walk from the lowest number up. $2 to $4 times, $5 to $6 the stored blocks around.
+SQL_BOUNDS: Final = """
+    select s.since, s.first, b.number, b.hash, b.number = s.behind as closed
+    from (
+        select (
+            select number from chain.block
+            where chain_id = $1 and block_time >= $2 and number between $5 and $6 order by block_time, number limit 1
+        ) as since, (
+            select number from chain.block
+            where chain_id = $1 and block_time >= $3 and number between $5 and $6 order by block_time, number limit 1
+        ) as first, (
+            select number from chain.block
+            where chain_id = $1 and block_time >= $4 and number between $5 and $6 order by block_time, number limit 1
+        ) as behind
+    ) as s
+    join chain.block b on b.chain_id = $1 and b.number = coalesce(s.behind, $6)
 """
 SQL_NEWEST: Final = """
     select p.pool, (
@@ -53,16 +72,22 @@ SQL_AT: Final = """
         and b.number = any($2::bigint[])
         and (t.block_number, t.log_index) in (select * from unnest($2::bigint[], $3::integer[]))
 """
-# Within one block only the last price has lasted.
-SQL_WITHIN: Final = """
-    select t.pool, t.block_number, b.block_time, bool_or(t.first_price) as first_price,
-        (array_agg(t.tick order by t.log_index desc))[1] as tick
-    from chain.tick t
-    join chain.block b on b.chain_id = t.chain_id and b.number = t.block_number
-    where t.chain_id = $1 and t.pool = any($2::bytea[])
-        and t.block_number between $3 and $4 and b.number between $3 and $4
-    group by t.pool, t.block_number, b.block_time
-    order by t.pool, t.block_number
+# Within one block only the last price has lasted. It is decoded here: PostgreSQL takes three times as long.
+SQL_SAID: Final = """
+    select pool, block_number, max(log_index) as log_index, bool_or(first_price) as first_price,
+        (array_agg(data order by log_index desc))[1] as data
+    from chain.tick
+    where chain_id = $1 and pool = any($2::bytea[]) and block_number between $3 and $4
+    group by pool, block_number
+    order by pool, block_number
+"""
+SQL_CHANGES: Final = """
+    select c.pool, c.block_number, c.log_index, b.block_time, c.tick_lower, c.tick_upper, c.change
+    from chain.liquidity_change c
+    join chain.block b on b.chain_id = c.chain_id and b.number = c.block_number
+    where c.chain_id = $1 and c.pool = any($2::bytea[])
+        and c.block_number between $3 and $4 and b.number between $3 and $4
+    order by c.pool, c.block_number, c.log_index
 """
 SQL_CURSOR: Final = "select number, hash from chain.cursor where chain_id = $1"
 SQL_UNTIL: Final = """
@@ -93,19 +118,19 @@ SQL_TOKENS_OF: Final = """
     where m.chain_id = $1 and (m.sender = $2 or m.recipient = $2)
 """
 SQL_BARS: Final = """
-    select s.start, count(*) as logs, count(*) filter (where not s.first_price) as swaps,
+    select s.start, count(*) as swaps,
         (array_agg(s.sqrt_price_x96 order by s.block_number, s.log_index))[1] as open,
         max(s.sqrt_price_x96) as high,
         min(s.sqrt_price_x96) as low,
         (array_agg(s.sqrt_price_x96 order by s.block_number desc, s.log_index desc))[1] as close,
-        coalesce(sum(abs(s.amount0)), 0) as volume0,
-        coalesce(sum(abs(s.amount1)), 0) as volume1
+        sum(abs(s.amount0)) as volume0,
+        sum(abs(s.amount1)) as volume1
     from (
         select date_bin($5::interval, b.block_time, 'epoch'::timestamptz) as start, t.block_number, t.log_index,
-            t.first_price, t.sqrt_price_x96, t.amount0, t.amount1
+            t.sqrt_price_x96, t.amount0, t.amount1
         from chain.tick t
         join chain.block b on b.chain_id = t.chain_id and b.number = t.block_number
-        where t.chain_id = $1 and t.pool = $2
+        where t.chain_id = $1 and t.pool = $2 and not t.first_price
             and t.block_number between $3 and $4 and b.number between $3 and $4
         order by t.block_number desc, t.log_index desc
         limit $6
@@ -131,52 +156,148 @@ class Tick:
     liquidity: int
 
 
-@dataclass(frozen=True, slots=True)
-class Mean:
-    """A pool's ticks over a window: (tick, seconds) in order.
-
-    `whole`: the price at the window's start is known. If it is not, `young` says that the pool had none yet.
-    """
-
-    held: Sequence[tuple[int, int]]
-    whole: bool
-    young: bool
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
-    """What prices at a block are read from: the blocks from `since` up to it, of which the last are the window.
+class Moment:
+    """A stored block with its time in Unix seconds, the stored range it is in, and since when blocks are stored there.
 
-    Each pool's newest log counts if its block is at least `since`; `window` is the first block younger than
-    `window_start`.
+    `since` is the time of the range's first block; None if that is the chain's first.
     """
 
     block: BlockRef
-    time: datetime
+    time: int
+    span: BlockRange
+    since: int | None
+
+    @property
+    def at(self) -> datetime:
+        """Its time."""
+        return datetime.fromtimestamp(self.time, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The blocks of a span of time: from `first` up to `end`, excluded where it is `closed`: it is younger then.
+
+    `since` is the first block that an earlier price may be of.
+    """
+
     since: int
-    window: int
-    window_start: datetime
+    first: int
+    end: BlockRef
+    closed: bool
+
+    @property
+    def last(self) -> int:
+        """The last block of the span."""
+        return self.end.number - self.closed
 
 
-async def ground(
-    conn: Connection, chain_id: int, block: BlockRef, *, max_age: timedelta, window: timedelta
-) -> Ground | None:
-    """Return what prices at `block` are read from; None unless all blocks of the last `max_age` are stored."""
-    row = await conn.fetchrow(SQL_BLOCK, chain_id, block.number)
-    ranges = joined([BlockRange(r["first"], r["last"]) for r in await conn.fetch(SQL_COVERAGE, chain_id)])
-    span = next((each for each in ranges if block.number in each), None)
-    if row is None or row["hash"] != block.hash or span is None:
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Liquidity that came or went between two ticks, in a log of block `number` at `time` (Unix seconds)."""
+
+    number: int
+    log_index: int
+    time: int
+    lower: int
+    upper: int
+    liquidity: int
+
+
+class Said(NamedTuple):
+    """A pool's state as its log in block `number` at `time` (Unix seconds) left it; `first`: it had no price before.
+
+    What a slot holds many of, so it is small and quick to make.
+    """
+
+    number: int
+    time: int
+    log_index: int
+    sqrt_x96: int
+    tick: int
+    liquidity: int
+    first: bool
+
+    def of(self, pool: bytes) -> Tick:
+        """Return it as the state of `pool`."""
+        time = datetime.fromtimestamp(self.time, UTC)
+        return Tick(
+            pool=pool, number=self.number, time=time, sqrt_x96=self.sqrt_x96, tick=self.tick, liquidity=self.liquidity
+        )  # fmt: skip
+
+
+async def stored(conn: Connection, chain_id: int, numbers: Collection[int]) -> Mapping[int, tuple[bytes, int]]:
+    """Return hash and time, in Unix seconds, of those of the blocks that are stored."""
+    rows = await conn.fetch(SQL_BLOCKS, chain_id, list(numbers)) if numbers else []
+    return {row["number"]: (row["hash"], int(row["block_time"].timestamp())) for row in rows}
+
+
+async def moments(conn: Connection, chain_id: int, blocks: Collection[BlockRef]) -> Mapping[BlockRef, Moment]:
+    """Return what there is around those of the blocks that are stored."""
+    wanted = {block.number: block for block in blocks}
+    rows = await conn.fetch(SQL_MOMENTS, chain_id, list(wanted))
+    return {
+        wanted[row["number"]]: Moment(
+            block=wanted[row["number"]], time=int(row["block_time"].timestamp()),
+            span=BlockRange(row["first"], row["last"]),
+            since=int(row["since"].timestamp()) if row["first"] else None,
+        )
+        for row in rows if row["hash"] == wanted[row["number"]].hash
+    }  # fmt: skip
+
+
+async def between(conn: Connection, chain_id: int, first: int, last: int) -> list[tuple[BlockRef, int]]:
+    """Return the stored blocks from `first` to `last`, each with its time in Unix seconds."""
+    rows = await conn.fetch(SQL_BETWEEN, chain_id, first, last)
+    return [(BlockRef(row["number"], row["hash"]), int(row["block_time"].timestamp())) for row in rows]
+
+
+async def bounds(
+    conn: Connection, chain_id: int, span: BlockRange, *, since: datetime, start: datetime, end: datetime
+) -> Bounds | None:
+    """Return which blocks of the stored range `span` are from `start` up to before `end`; None if none is that young.
+
+    Where `span` ends before `end` the last block is its last, and it is not closed.
+    """
+    row = await conn.fetchrow(SQL_BOUNDS, chain_id, since, start, end, span.first, span.last)
+    if row is None or row["first"] is None:
         return None
-    time: datetime = row["block_time"]
-    first = await conn.fetchrow(SQL_BLOCK, chain_id, span.first)
-    if first is None or (span.first > 0 and first["block_time"] >= time - max_age):
-        return None
-    bounds = (span.first, block.number)
-    since: int = await conn.fetchval(SQL_FIRST_SINCE, chain_id, time - max_age, *bounds)
-    # A window's first block may be the block itself, or none: all its blocks may share one time with those before.
-    inside = await conn.fetchval(SQL_LAST_UNTIL, chain_id, time - window, *bounds)
-    start = span.first if inside is None else inside + 1
-    return Ground(block=block, time=time, since=since, window=start, window_start=time - window)
+    return Bounds(row["since"], row["first"], BlockRef(row["number"], row["hash"]), row["closed"] or False)
+
+
+async def said(
+    conn: Connection, chain_id: int, pools: Collection[bytes], blocks: Mapping[int, int]
+) -> Mapping[bytes, list[Said]]:
+    """Return the last price of each block in which a pool said one, in order; `blocks` are all of a span by time."""
+    if not blocks:
+        return {}
+    rows = await conn.fetch(SQL_SAID, chain_id, list(pools), min(blocks), max(blocks))
+    found: dict[bytes, list[Said]] = {}
+    for row in rows:
+        number, data = row["block_number"], row["data"]
+        swap = len(data) == 160  # Initialize has 64
+        found.setdefault(row["pool"], []).append(
+            Said(
+                number, blocks[number], row["log_index"], int.from_bytes(data[64:96] if swap else data[:32]),
+                int.from_bytes(data[-4:], signed=True), int.from_bytes(data[96:128]) if swap else 0, row["first_price"],
+            )
+        )  # fmt: skip
+    return found
+
+
+async def changes(
+    conn: Connection, chain_id: int, pools: Collection[bytes], first: int, last: int
+) -> Mapping[bytes, list[Change]]:
+    """Return what liquidity came and went in blocks `first` to `last`, in order."""
+    found: dict[bytes, list[Change]] = {}
+    for row in await conn.fetch(SQL_CHANGES, chain_id, list(pools), first, last):
+        found.setdefault(row["pool"], []).append(
+            Change(
+                row["block_number"], row["log_index"], int(row["block_time"].timestamp()), row["tick_lower"],
+                row["tick_upper"], int(row["change"]),
+            )
+        )  # fmt: skip
+    return found
 
 
 async def watched(conn: Connection, chain_id: int) -> frozenset[bytes] | None:
@@ -195,27 +316,6 @@ async def newest(
         return {}
     numbers, indexes = zip(*places, strict=True)
     return {row["pool"]: _tick(row) for row in await conn.fetch(SQL_AT, chain_id, numbers, indexes, last)}
-
-
-async def means(conn: Connection, chain_id: int, pools: Collection[bytes], of: Ground) -> Mapping[bytes, Mean]:
-    """Return each pool's ticks over the window of `of`; a pool that said nothing since `of.since` is left out."""
-    opening = await newest(conn, chain_id, pools, of.since, of.window - 1)
-    said: dict[bytes, list[asyncpg.Record]] = {}
-    for row in await conn.fetch(SQL_WITHIN, chain_id, list(pools), of.window, of.block.number):
-        said.setdefault(row["pool"], []).append(row)
-    return {pool: _mean(opening.get(pool), said.get(pool, []), of) for pool in pools if pool in opening or pool in said}
-
-
-def _mean(opening: Tick | None, said: Sequence[asyncpg.Record], of: Ground) -> Mean:
-    prices = [(row["block_time"], row["tick"]) for row in said]
-    if opening is not None:
-        prices.insert(0, (of.window_start, opening.tick))
-    ends = [at for at, _ in prices[1:]] + [of.time]
-    held = [
-        (tick, int((end - at).total_seconds())) for (at, tick), end in zip(prices, ends, strict=True)
-    ]  # fmt: skip
-    young = opening is None and any(row["first_price"] for row in said[:1])
-    return Mean(held, whole=opening is not None, young=young)
 
 
 def _tick(row: asyncpg.Record) -> Tick:
@@ -265,12 +365,12 @@ class Bar:
 async def bars(
     conn: Connection, chain_id: int, pool: bytes, *, width: timedelta, blocks: BlockRange, most: int
 ) -> tuple[list[Bar], bool]:
-    """Return the spans of `blocks` in which a pool spoke, oldest first, and whether these are all.
+    """Return the spans of `blocks` in which somebody swapped, oldest first, and whether these are all.
 
-    Only its newest `most` logs are looked at; a span of which some are left out is left out.
+    Only the newest `most` swaps are looked at; a span of which some are left out is left out.
     """
     rows = await conn.fetch(SQL_BARS, chain_id, pool, blocks.first, blocks.last, width, most + 1)
-    whole = sum(row["logs"] for row in rows) <= most
+    whole = sum(row["swaps"] for row in rows) <= most
     found = [
         Bar(
             start=row["start"], open=int(row["open"]), high=int(row["high"]), low=int(row["low"]),

@@ -111,6 +111,11 @@ SQL_QUARANTINED: Final = """
 SQL_COUNT_QUARANTINED: Final = """
     select count(distinct number) from chain.quarantine where chain_id = $1 and resolved_at is null
 """
+SQL_REFUSED: Final = """
+    select exists (
+        select from chain.quarantine
+        where chain_id = $1 and number = $2 and resolved_at is null and last_seen_at >= $3)
+"""
 SQL_FORGET_RESOLVED: Final = "delete from chain.quarantine where chain_id = $1 and resolved_at < $2"
 
 
@@ -253,6 +258,12 @@ class PgVerified:
         """Return how many blocks are in quarantine."""
         with translated():
             found: int = await self._pool.fetchval(SQL_COUNT_QUARANTINED, self._chain)
+        return found
+
+    async def refused(self, number: int, within: timedelta) -> bool:
+        """Return whether somebody was served block `number` so that it failed, `within` that time."""
+        with translated():
+            found: bool = await self._pool.fetchval(SQL_REFUSED, self._chain, number, self._clock.now() - within)
         return found
 
     async def forget_resolved(self) -> None:

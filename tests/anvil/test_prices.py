@@ -27,6 +27,7 @@ from devnet.node import Draft, Node
 from devnet.town import Devnet
 from indexer.decode.tables import LogTable, TransferTable
 from indexer.tokens import Tokens
+from prices.history import History
 from prices.judge import Price
 from prices.pricer import Pricer
 
@@ -160,14 +161,13 @@ async def test_the_mean_is_what_the_pool_itself_observes(town: Town, database_ur
     assert ref is not None
     address = town.at["pool_weth_usdc_500"]
     async with open_pool(database_url, size=1) as pool, snapshot(pool) as conn:
-        ground = await ticks.ground(conn, 31_337, ref, max_age=timedelta(hours=6), window=timedelta(seconds=HALF_HOUR))
-        assert ground is not None
-        found = (await ticks.means(conn, 31_337, [address], ground))[address]
+        found = await History(31_337, timedelta(hours=6)).read(conn, {ref: [address]})
+    mean = found[ref][1][address].mean
     raw = await town.said("pool_weth_usdc_500", "observe(uint32[])", height, (HALF_HOUR, 0))
     (before, now), _ = decode(["int56[]", "uint160[]"], raw)
-    assert len({tick for tick, _ in found.held}) > 3
-    assert sum(seconds for _, seconds in found.held) == HALF_HOUR
-    assert mean_tick(found.held) == (now - before) // HALF_HOUR
+    assert (mean.seconds, mean.whole) == (HALF_HOUR, True)
+    assert mean_tick(mean.sum, mean.seconds) == (now - before) // HALF_HOUR
+    assert mean.sum == now - before
 
 
 async def test_a_manipulated_block_is_flagged_and_the_next_one_is_not(town: Town) -> None:

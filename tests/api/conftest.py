@@ -111,7 +111,7 @@ def client_of(
         *priced,
         *description.routes(),
         *probes(metrics, readiness),
-        *status_page(pool, readiness),
+        *status_page(pool, readiness, prices.native),
     ]
     keys = ApiKeys(pool, RateLimiter(Budget(rate_limit)))
     gate = Gate({Scope.API_KEY: keys.check, Scope.PUBLIC: anybody, Scope.OPERATIONS: anybody})

@@ -16,6 +16,7 @@ from accounts.passwords import Passwords
 from accounts.roles import Role
 from api.app import application
 from api.hub import FactHub
+from api.prices import Prices
 from api.readiness import Readiness
 from core.metrics import Metrics
 from core.settings import ApiSettings, AuthSettings, Settings
@@ -94,7 +95,10 @@ async def town(pool: Pool, *, auth: AuthSettings = FREE, api: ApiSettings | None
     passwords, clock, metrics = CountedPasswords(cheap()), FakeClock(), Metrics()
     async with builder_of(settings, metrics) as built:
         hub = FactHub(pool, metrics.for_streams(), max_streams=1)
-        face = client_face(settings, pool, readiness, passwords, clock, metrics=metrics, hub=hub, groups=built.groups)
+        face = client_face(
+            settings, pool, readiness, passwords, clock, metrics=metrics, hub=hub, prices=Prices(pool, {}),
+            groups=built.groups,
+        )  # fmt: skip
         app = application(face.routes, metrics, gate=face.gate, groups=built.groups)
         made = Town(pool, clock, passwords, settings, metrics, app)
         try:

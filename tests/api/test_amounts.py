@@ -2,12 +2,14 @@
 
 from decimal import Decimal, localcontext
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from api.addresses import checksum
 from api.amounts import display, exact
+from api.schemas import encode
 
 UINT256 = st.integers(min_value=0, max_value=2**256 - 1)
 DECIMALS = st.integers(min_value=0, max_value=77)
@@ -37,6 +39,31 @@ def test_exact_is_the_amount_without_loss_for_products_too(amount: int, decimals
     with localcontext() as context:
         context.prec = 400
         assert exact(amount, decimals) * Decimal(10) ** decimals == amount
+
+
+@pytest.mark.parametrize(
+    ("amount", "decimals", "shown"),
+    [
+        (0, 18, "0"),
+        (1, 6, "0.000001"),
+        (1, 9, "0.000000001"),
+        (1, 77, "0." + "0" * 76 + "1"),
+        (2**256 - 1, 0, str(2**256 - 1)),
+    ],
+)
+def test_json_shows_a_number_without_an_exponent(amount: int, decimals: int, shown: str) -> None:
+    class Answer(msgspec.Struct):
+        amount: Decimal
+
+    assert encode(Answer(exact(amount, decimals))) == f'{{"amount":{shown}}}'.encode()
+
+
+def test_what_json_cannot_hold_is_a_defect() -> None:
+    class Answer(msgspec.Struct):
+        amount: object
+
+    with pytest.raises(TypeError, match="found complex"):
+        encode(Answer(1j))
 
 
 @pytest.mark.parametrize(

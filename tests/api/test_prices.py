@@ -1,6 +1,7 @@
 """USD values over HTTP: rounded products of exact prices, null with a reason where nothing can be stood for."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -22,7 +23,7 @@ from prices.judge import Price
 from tests.api import make
 from tests.api.conftest import CHAIN, client_of
 from tests.api.make import ALICE, BOB
-from tests.pools import DAI, LINK, USDC, VENUE, WETH, numbered, pool, sqrt_of, swap
+from tests.pools import DAI, LINK, USDC, VENUE, WETH, initialize, numbered, pool, sqrt_of, swap
 from tests.unit.test_transfers import topic
 
 V1 = "/api/v1"
@@ -132,6 +133,15 @@ async def test_a_listing_says_the_same(desk: Desk) -> None:
     assert [each["amount_usd"] for each in listed["token_transfers"]] == amounts
 
 
+async def test_the_status_page_says_what_the_native_coin_is_worth(desk: Desk) -> None:
+    await desk.store.commit(chain(205, {10: market()}), after=None)
+    (shown,) = json.loads((await desk.client.get("/status.json")).text)["chains"]
+    price = shown["native_price"]
+    assert abs(Decimal(price.pop("usd")) / 3000 - 1) < Decimal("1e-9")
+    assert price == {"reason": None, "confidence": "pinned", "source": "uniswap_v3", "block": 205}
+    assert "native_price" in (await desk.client.get("/")).text
+
+
 async def test_a_hole_in_coverage_gives_null_and_heals(desk: Desk) -> None:
     blocks = chain(405, {10: market()})
     with_gap = [replace(block, txs=()) if block.number != 200 else block for block in blocks[120:]]
@@ -189,6 +199,44 @@ async def test_candles_are_what_the_pool_did(desk: Desk) -> None:
     assert [round(turned["candles"][0][name], 3) for name in ("open", "high", "low", "close")] == [
         200, Decimal("204.082"), Decimal("192.308"), Decimal("204.082"),
     ]  # fmt: skip
+
+
+async def test_a_price_that_nobody_swapped_at_is_in_no_candle(desk: Desk) -> None:
+    first = initialize(LINK_WETH.address, sqrt_of(LINK_WETH, LINK, "0.9"))
+    await desk.store.commit(chain(60, {5: [first], 8: [first, *market()], 40: [first]}), after=None)
+    found = await desk.get(
+        f"/prices/candles?token={checksum(LINK)}&interval=5m&from_date=2026-04-30T12:00:00Z&to_date=2026-04-30T12:10:00Z"
+    )
+    (candle,) = found["candles"]
+    assert (round(candle["open"], 6), round(candle["high"], 6), candle["swaps"]) == (
+        Decimal("0.005"),
+        Decimal("0.005"),
+        1,
+    )
+
+
+async def test_candles_know_no_block_that_a_reorg_took(desk: Desk) -> None:
+    blocks = chain(60, {30: market(), 50: market("0.9")})
+    await desk.store.commit(blocks, after=None)
+    path = f"/prices/candles?token={checksum(LINK)}&interval=1d&from_date=2026-04-30&to_date=2026-04-30"
+    (before,) = (await desk.get(path))["candles"]
+    await desk.store.rewind(blocks[-1].ref, blocks[49].ref, reason="test")
+    (after,) = (await desk.get(path))["candles"]
+    assert (round(before["high"], 6), round(after["high"], 6)) == (Decimal("0.9"), Decimal("0.005"))
+    assert (before["swaps"], after["swaps"]) == (2, 1)
+
+
+@pytest.mark.parametrize("eth", ["0.000000000123", "123000000000"])
+async def test_tiny_and_huge_prices_are_written_out(desk: Desk, eth: str) -> None:
+    await desk.store.commit(chain(205, {10: market(eth)}), after=None)
+    for path, name, price in (
+        (f"/tokens/{checksum(LINK)}/price?at=200", "spot", Decimal(eth) * 3000),
+        (f"/prices/candles?token={checksum(LINK)}&interval=1d&to_date=2026-04-30", "open", Decimal(eth)),
+    ):
+        answer = (await desk.client.get(V1 + path)).text
+        (found,) = re.findall(rf'"{name}":([^,]*),', answer)
+        assert set(found) <= set("0123456789."), found
+        assert abs(Decimal(found) / price - 1) < Decimal("1e-9")
 
 
 async def test_candles_say_whether_blocks_are_missing(desk: Desk) -> None:

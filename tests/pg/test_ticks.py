@@ -1,19 +1,22 @@
 """Prices from stored logs: what the views decode, what coverage allows, and what a reorg takes back."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
+from typing import Any
 
 import pytest
 
 from builders.ticks import MAX_SQRT, MIN_SQRT, tick_at
 from core.store import ticks
 from core.store.pg import PgStore
-from core.store.pool import Pool, open_pool
+from core.store.pool import Connection, Pool, open_pool
 from core.store.reader import snapshot
 from core.types import Block, BlockRef, Log
 from indexer.decode.tables import LogTable
+from prices.history import History
 from prices.judge import Price
 from prices.pricer import Pricer
 from tests.api import make
@@ -221,7 +224,7 @@ class Story:
     def __init__(self, pg: Pool, store: PgStore, seed: int) -> None:
         self._pg, self._store, self._dice = pg, store, Random(seed)
         self.chain, self._low, self._forks, self._fresh = list[Block](), 0, 0, 100
-        self.venue = replace(VENUE, max_age=timedelta(minutes=40))
+        self.venue = replace(VENUE, max_age=timedelta(hours=1))
         self.pricer = Pricer(pg, CHAIN, self.venue)
 
     async def begin(self) -> None:
@@ -287,10 +290,43 @@ async def test_prices_equal_those_of_a_fresh_index_whatever_happened(pg: Pool, s
     story = Story(pg, store, seed)
     await story.begin()
     priced = 0
-    for _ in range(12):
+    for _ in range(15):
         await story.step()
         priced += await story.check()
     assert priced > 10
+
+
+async def test_of_many_who_ask_for_the_same_one_reads(
+    pg: Pool, store: PgStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+    real = History.read
+
+    async def noted(self: History, conn: Connection, wanted: Mapping[BlockRef, Collection[bytes]]) -> Any:
+        reads.append(len(wanted))
+        return await real(self, conn, wanted)
+
+    monkeypatch.setattr(History, "read", noted)
+    await store.commit(blocks(0, 420, {0: opened(), 400: market()}), after=None)
+    pricer = Pricer(pg, CHAIN, HOURLY)
+    page = {at(n): [LINK, WETH] for n in range(401, 409)}
+    found = await asyncio.gather(*(pricer.prices(page) for _ in range(20)))
+    assert reads == [8]
+    assert all(each == found[0] for each in found)
+    near = {at(n): [LINK, WETH] for n in range(380, 401)}
+    assert len(await pricer.prices(near)) == 42
+    assert reads == [8], "blocks beside those that were asked about take no look into the database"
+    assert await pricer.prices(near) == await Pricer(pg, CHAIN, HOURLY).prices(near)
+
+
+async def test_who_asks_for_much_lets_others_ask_between(pg: Pool, store: PgStore) -> None:
+    await store.commit(blocks(0, 6_000, {0: opened(), **{n: market() for n in range(50, 6_000, 250)}}), after=None)
+    pricer = Pricer(pg, CHAIN, HOURLY)
+    far = asyncio.create_task(pricer.prices({at(n): [LINK] for n in range(400, 6_000, 160)}))
+    await asyncio.sleep(0)
+    assert usd(await price(pricer, at(5_999))) == pytest.approx(15, rel=1e-9)
+    assert not far.done()
+    assert len(await far) == 35
 
 
 async def test_of_watched_addresses_only_watched_pools_count(pg: Pool, store: PgStore) -> None:
@@ -308,7 +344,8 @@ async def test_prices_are_read_from_one_index_and_few_rows(pg: Pool, store: PgSt
     plans = []
     for sql, arguments in (
         (ticks.SQL_NEWEST, ([POOL.address], 0, 10)),
-        (ticks.SQL_WITHIN, ([POOL.address], 0, 10)),
+        (ticks.SQL_SAID, ([POOL.address], 0, 10)),
+        (ticks.SQL_CHANGES, ([POOL.address], 0, 10)),
     ):
         async with pg.acquire() as conn, conn.transaction():
             await conn.execute("set local enable_seqscan = off")

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from tests.truthful import one_of_each, truthful
 from tests.unit.clocks import FakeClock
 
 CHAIN = 7
+MINUTE = timedelta(minutes=1)
 TOKEN = make.address("token")
 TRANSFER = make.log(
     address=TOKEN,
@@ -133,7 +135,11 @@ async def test_quarantine_counts_and_is_resolved_when_a_verified_block_is_stored
     await store.rewind(A[3].ref, None, reason="test")
     await store.commit(A[2:5], after=None)
     assert (await verified.count_quarantined(), await verified.quarantined()) == (0, [])
+    assert not await verified.refused(3, MINUTE)
     await verified.quarantine([failed])
+    assert await verified.refused(3, MINUTE)
+    assert not await verified.refused(4, MINUTE)
+    assert not await verified.refused(3, -MINUTE), "it was before"
     assert await verified.count_quarantined() == 1
 
 

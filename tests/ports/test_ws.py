@@ -85,3 +85,22 @@ async def test_a_refused_handshake_is_unavailable_and_shows_no_key(chain: Chain,
 async def test_an_unreachable_node_is_unavailable() -> None:
     with pytest.raises(RpcUnavailable):
         await anext(new_heads(f"ws://127.0.0.1:1/{KEY}", CHAIN_ID))
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_who_is_told_to_stop_in_the_moment_in_which_a_head_comes_stops(
+    chain: Chain, url: str, turns: int
+) -> None:
+    async def listen() -> None:
+        async with aclosing(new_heads(url, CHAIN_ID)) as heads:
+            async for _ in heads:
+                pass
+
+    listener = asyncio.create_task(listen())
+    await subscribed(chain)
+    await chain.announce(encode_block(A[3]))
+    for _ in range(turns):  # of the loop: in one of them the head is there, and not yet passed on
+        await asyncio.sleep(0)
+    listener.cancel()
+    await asyncio.wait([listener], timeout=1.0)
+    assert listener.cancelled()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from core.errors import RpcUnavailable, SeamBroken, StoreUnavailable, WrongChain
+from core.errors import RpcUnavailable, SeamBroken, StoreUnavailable, Unverified, WrongChain
 from core.store.bulk import Chunk
 from core.store.lease import Lease
 from core.store.memory import MemoryStore
@@ -96,6 +96,29 @@ async def test_settled_history_goes_in_bulk_and_what_a_reorg_may_reach_does_not(
     assert {span.last for span in into.in_bulk} == set(range(4, 80, 5))
     assert node.wanted == [BlockRange(85, 89), BlockRange(80, 84)]
     assert into.joins == 1
+
+
+async def test_whoever_is_told_to_stop_while_a_block_is_set_aside_stops() -> None:
+    class Late(Still):
+        """A node that tells of a bad block to whoever hangs up."""
+
+        asked = asyncio.Event()
+
+        async def blocks(self, wanted: BlockRange) -> tuple[Block, ...]:
+            self.asked.set()
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                raise Unverified(A[wanted.first].ref, "counts", "receipts", "1", "0") from None
+            return ()
+
+    node = Late(A)
+    filling = Backfill(node, await store_of((90, 91)), [WantedRange(0)], name="t", chunk_blocks=5, settled_blocks=10)
+    running = asyncio.create_task(filling.run())
+    await node.asked.wait()
+    running.cancel()
+    await asyncio.wait([running], timeout=5)
+    assert running.cancelled()
 
 
 async def test_the_chunk_above_a_stored_range_looks_at_what_it_joins() -> None:

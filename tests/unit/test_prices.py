@@ -8,11 +8,11 @@ from fractions import Fraction
 import pytest
 
 from builders.ticks import tick_at
-from core.store.ticks import Mean, Tick
+from core.store.ticks import Tick
 from core.types import BlockRef
 from prices import judge, routes
 from prices.judge import Basis, Price, priced, usd_of_wei
-from prices.routes import Pool
+from prices.routes import Mean, Past, Pool
 from tests.pools import DAI, DECIMALS, ETHER, LINK, USDC, USDT, VENUE, WETH, pool, sqrt_of
 
 BLOCK = BlockRef(100, b"\x07" * 32)
@@ -29,6 +29,11 @@ def tick(of: Pool, token: bytes, price: str, *, liquidity: int = DEEP, age: time
     )  # fmt: skip
 
 
+def steady(tick: int) -> Mean:
+    """The mean of a pool that has been there for the whole window."""
+    return Mean(tick * 1_800, 1_800, whole=True, young=False)
+
+
 # Liquidity is in the geometric mean of both tokens' units: of pools with a token of 6 decimals it is smaller.
 THREE = {
     WETH_USDC: tick(WETH_USDC, WETH, "3000", liquidity=10**18),
@@ -38,14 +43,12 @@ THREE = {
 
 
 def price_of(token: bytes, said: Mapping[Pool, Tick], *, means: Mapping[Pool, Mean] | None = None) -> Price:
-    known = routes.pools(VENUE, [token])
-    assert {each.address for each in said} <= known.keys()
-    ways = routes.routes(VENUE, known, {each.address: found for each, found in said.items()})
-    steady = {each.address: Mean([(found.tick, 1_800)], whole=True, young=False) for each, found in said.items()}
-    other = {each.address: mean for each, mean in (means or {}).items()}
-    basis = Basis(VENUE, BLOCK, NOW, {**steady, **other})
-    wei = usd_of_wei(basis, ways, DECIMALS)
-    return priced(basis, token, ways.get(token), wei)
+    found = {**{each: steady(tick.tick) for each, tick in said.items()}, **(means or {})}
+    pasts = {each.address: Past(tick, found[each]) for each, tick in said.items()}
+    bases = routes.ways_of_bases(VENUE, routes.pools_of_bases(VENUE), pasts)
+    basis = Basis(VENUE, BLOCK, NOW, pasts)
+    way = routes.way_of(token, bases, routes.pools_of(VENUE, token), pasts)
+    return priced(basis, token, way, usd_of_wei(basis, bases, DECIMALS))
 
 
 def whole(value: Fraction | None, token: bytes) -> float:
@@ -108,7 +111,7 @@ def test_fewer_than_three_stables_are_a_peg() -> None:
 @pytest.mark.parametrize(("spot", "expected"), [("0.00505", "high"), ("0.0053", "low"), ("0.006", None)])
 def test_a_price_far_from_its_mean_is_doubted_and_then_refused(spot: str, expected: str | None) -> None:
     before = tick(LINK_WETH, LINK, "0.005").tick
-    means = {LINK_WETH: Mean([(before, 1_800)], whole=True, young=False)}
+    means = {LINK_WETH: steady(before)}
     price = price_of(LINK, {**THREE, LINK_WETH: tick(LINK_WETH, LINK, spot)}, means=means)
     assert price.confidence == expected
     assert (price.usd is None) == (expected is None)
@@ -123,7 +126,7 @@ def test_a_price_far_from_its_mean_is_doubted_and_then_refused(spot: str, expect
 def test_a_stable_whose_pool_was_moved_leaves_the_median() -> None:
     usual = THREE[WETH_DAI].tick
     moved = {**THREE, WETH_DAI: tick(WETH_DAI, WETH, "6000")}
-    price = price_of(WETH, moved, means={WETH_DAI: Mean([(usual, 1_800)], whole=True, young=False)})
+    price = price_of(WETH, moved, means={WETH_DAI: steady(usual)})
     assert {s.token for s in price.stables} == {USDC, USDT}
     assert price.confidence == "pinned"
     assert whole(price.usd, WETH) == pytest.approx(3000, rel=1e-9)
@@ -143,9 +146,53 @@ def test_a_pool_without_liquidity_is_no_way() -> None:
     assert (price.usd, price.reason, price.confidence) == (None, "no_route", None)
 
 
+def test_of_ways_that_are_equally_deep_the_shortest_is_gone() -> None:
+    """All ways to dollars through one shallow pool have its depth; a detour would add the price of another pool."""
+    usdt_usdc, link_usdc, link_usdt = pool(USDT, USDC), pool(LINK, USDC), pool(LINK, USDT)
+    said = {
+        WETH_USDC: tick(WETH_USDC, WETH, "3000", liquidity=10**16),
+        usdt_usdc: tick(usdt_usdc, USDT, "1", liquidity=10**19),
+        link_usdc: tick(link_usdc, LINK, "15", liquidity=10**18),
+        link_usdt: tick(link_usdt, LINK, "15.3", liquidity=10**19),
+    }  # fmt: skip
+    assert [hop.pool for hop in price_of(LINK, said).route] == [link_usdc, WETH_USDC]
+
+
+def test_a_new_pool_takes_no_way_over_however_deep_it_says_it_is() -> None:
+    usual, new = tick(LINK_WETH, LINK, "0.005", liquidity=10**23), pool(LINK, WETH, 3000)
+    said = {**THREE, LINK_WETH: usual, new: tick(new, LINK, "0.05", liquidity=10**27)}
+    for young in (True, False):
+        price = price_of(LINK, said, means={new: Mean(0, 0, whole=False, young=young)})
+        assert ([hop.pool for hop in price.route], price.confidence) == ([LINK_WETH], "high")
+    alone = price_of(LINK, {**THREE, new: said[new]}, means={new: Mean(0, 0, whole=False, young=True)})
+    assert ([hop.pool for hop in alone.route], alone.doubts) == ([new], ("young",))
+
+
+def test_liquidity_that_is_not_all_known_is_none() -> None:
+    """Of blocks that were stored before Mint logs were kept a Burn may take what nobody brought."""
+    price = price_of(LINK, {**THREE, LINK_WETH: tick(LINK_WETH, LINK, "0.005", liquidity=-(10**24))})
+    assert price.reason == "no_route"
+
+
+@pytest.mark.parametrize("decimals", [0, 6, 8, 18, 30])
+@pytest.mark.parametrize("address", [b"\0" * 19 + b"\1", b"\xff" * 20])
+@pytest.mark.parametrize(("value", "eth"), [("15", "0.005"), ("3e-9", "0.000000000001"), ("3e9", "1000000")])
+def test_a_token_of_any_decimals_on_either_side_has_its_price(
+    address: bytes, decimals: int, value: str, eth: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(DECIMALS, address, decimals)
+    of = pool(address, WETH)
+    assert (of.token0 == address) == (address[0] == 0)
+    sqrt = sqrt_of(of, address, eth)
+    said = replace(tick(of, address, "1"), sqrt_x96=sqrt, tick=tick_at(sqrt), liquidity=10**38)
+    price = price_of(address, {**THREE, of: said})
+    assert whole(price.spot, address) == pytest.approx(float(value), rel=1e-6)
+    assert price.confidence == "high"
+
+
 def test_a_pool_that_slept_and_woke_is_refused_until_its_mean_is_whole() -> None:
     said = {**THREE, LINK_WETH: tick(LINK_WETH, LINK, "0.005")}
-    woke = Mean([(said[LINK_WETH].tick, 60)], whole=False, young=False)
+    woke = Mean(said[LINK_WETH].tick * 60, 60, whole=False, young=False)
     assert price_of(LINK, said, means={LINK_WETH: woke}).reason == "stale"
     new = replace(woke, young=True)
     price = price_of(LINK, said, means={LINK_WETH: new})
@@ -154,7 +201,7 @@ def test_a_pool_that_slept_and_woke_is_refused_until_its_mean_is_whole() -> None
 
 def test_a_pool_of_this_very_second_is_its_own_mean() -> None:
     said = {**THREE, LINK_WETH: tick(LINK_WETH, LINK, "0.005")}
-    price = price_of(LINK, said, means={LINK_WETH: Mean([(said[LINK_WETH].tick, 0)], whole=False, young=True)})
+    price = price_of(LINK, said, means={LINK_WETH: Mean(0, 0, whole=False, young=True)})
     assert price.deviation is not None
     assert price.deviation < Fraction(1, 1000)
 
@@ -169,9 +216,9 @@ def test_without_a_stable_nothing_has_a_value() -> None:
 
 
 def test_a_stable_whose_decimals_are_not_read_yet_is_waited_for() -> None:
-    ways = routes.routes(VENUE, routes.pools(VENUE, []), {p.address: t for p, t in THREE.items()})
-    means = {p.address: Mean([(t.tick, 1_800)], whole=True, young=False) for p, t in THREE.items()}
-    assert usd_of_wei(Basis(VENUE, BLOCK, NOW, means), ways, {USDC: 6, USDT: 6}) == "not_covered"
+    pasts = {p.address: Past(t, steady(t.tick)) for p, t in THREE.items()}
+    ways = routes.ways_of_bases(VENUE, routes.pools_of_bases(VENUE), pasts)
+    assert usd_of_wei(Basis(VENUE, BLOCK, NOW, pasts), ways, {USDC: 6, USDT: 6}) == "not_covered"
 
 
 def test_another_setting_is_another_method() -> None:

@@ -1,5 +1,6 @@
 import asyncio
 import random
+import sys
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -175,6 +176,56 @@ async def test_a_service_that_is_cancelled_by_nobody_has_failed() -> None:
 
     with pytest.raises(ServiceEnded, match="not by its supervisor"):
         await supervise([Does(gives_up), Does(for_ever)], Counting())
+
+
+async def test_a_fatal_error_is_told_before_the_others_are_waited_for() -> None:
+    told: list[str] = []
+    waits = asyncio.Event()
+
+    async def waiting() -> None:
+        try:
+            waits.set()
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            told.append("cancelled")
+            raise
+
+    async def fails() -> None:
+        await waits.wait()
+        raise BadConfig("end")
+
+    with pytest.raises(BadConfig):
+        await supervise([Does(waiting), Does(fails)], Counting(), on_fatal=lambda: told.append("fatal"))
+    assert told == ["fatal", "cancelled"]
+
+
+async def test_a_process_ends_although_a_service_does_not_hear_of_it() -> None:
+    program = """
+import asyncio
+from core.errors import BadConfig
+from core.service import end_within, supervise
+
+class Deaf:
+    name = "deaf"
+    async def run(self):
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                print("not me", flush=True)
+
+class Fails:
+    name = "fails"
+    async def run(self):
+        await asyncio.sleep(0.1)
+        raise BadConfig("end")
+
+asyncio.run(supervise([Deaf(), Fails()], None, on_fatal=lambda: end_within(0.5)))
+"""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
+    async with asyncio.timeout(30):
+        out, _ = await process.communicate()
+    assert (out, process.returncode) == (b"not me\n", 1)
 
 
 def test_what_a_person_must_configure_exits_with_78() -> None:

@@ -63,6 +63,11 @@ def test_credentials_stand_between_files_and_environment(tmp_path: Path) -> None
     assert load(config=tmp_path / "own.toml", environ=env).database.url == "postgresql:///env"
 
 
+def test_streams_may_not_take_every_connection(tmp_path: Path) -> None:
+    assert settings(tmp_path, API__MAX_CONNECTIONS="400").api.streams == 200
+    assert settings(tmp_path, API__MAX_CONNECTIONS="400", API__MAX_STREAMS="7").api.streams == 7
+
+
 def test_the_node_may_be_a_credential(tmp_path: Path) -> None:
     (tmp_path / "chainworkd_rpc_url").write_text(NODE)
     found = load(environ={"CREDENTIALS_DIRECTORY": str(tmp_path)})

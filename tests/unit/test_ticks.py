@@ -91,10 +91,10 @@ def test_a_price_that_no_pool_has_is_refused(sqrt: int) -> None:
 
 
 def test_a_mean_tick_weighs_by_time_and_rounds_down() -> None:
-    assert ticks.mean_tick([(100, 1), (200, 3)]) == 175
-    assert ticks.mean_tick([(-1, 1), (0, 1)]) == -1
+    assert ticks.mean_tick(100 + 200 * 3, 4) == 175
+    assert ticks.mean_tick(-1, 2) == -1
     with pytest.raises(ValueError, match="seconds"):
-        ticks.mean_tick([(5, 0)])
+        ticks.mean_tick(5, 0)
 
 
 def test_reserves_near_the_price_are_a_hundredth_of_the_liquidity() -> None:

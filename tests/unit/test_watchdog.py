@@ -1,6 +1,7 @@
 """The watchdog of the head: what is a stall and what is not, on a clock that the test turns."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -48,10 +49,14 @@ class Bench:
         self.latest: Head | None = A[20].head
         self.beats = 0
         self.stalls: list[str] = []
-        self.dog = Watchdog(self.node, self.store, self, self, name="t", beat=self.beat, clock=self.clock)
+        self.bad: int | None = None
+        self.dog = Watchdog(self.node, self.store, self, self, self, name="t", beat=self.beat, clock=self.clock)
 
     def beat(self) -> None:
         self.beats += 1
+
+    async def refused(self, number: int, within: timedelta) -> bool:
+        return number == self.bad and within >= timedelta(seconds=30)
 
     def stalled(self, why: str) -> None:
         self.stalls.append(why)
@@ -98,6 +103,16 @@ async def test_newer_blocks_that_nobody_commits_are_a_stall(bench: Bench) -> Non
         await bench.look_for(10_000)
     assert bench.stalls == ["polled"]
     assert bench.beats == before, "a stall is no progress"
+
+
+async def test_a_block_that_fails_its_checks_is_waited_for_and_no_stall(bench: Bench) -> None:
+    bench.node.now, bench.bad = A[25].head, 21
+    await bench.look_for(10_000)
+    assert bench.stalls == []
+    assert bench.beats > 1_000
+    bench.bad = 22
+    with pytest.raises(Stalled):
+        await bench.look_for(10_000)
 
 
 async def test_a_socket_that_tells_of_newer_blocks_than_polling_is_a_stall_too(bench: Bench) -> None:

@@ -34,7 +34,8 @@ select l.chain_id, l.block_number, l.log_index, l.tx_index, l.address as pool,
         when 160 then ('0x' || encode(substr(l.data, 33, 32), 'hex'))::numeric
             - case when get_byte(l.data, 32) < 128 then 0
                 else 115792089237316195423570985008687907853269984665640564039457584007913129639936 end
-    end as amount1
+    end as amount1,
+    l.data
 from chain.log l
 where l.topic0 in (
         '\xc42079f94a6350d7e6235f29174924f928cc2ac818eb64fed8004e115fbcca67',
@@ -48,6 +49,7 @@ comment on view chain.tick is 'What pools of Uniswap v3 said their price was, af
 comment on column chain.tick.sqrt_price_x96 is 'Square root of token1/token0 in base units, times 2**96.';
 comment on column chain.tick.liquidity is 'In range, behind the log; 0 at first.';
 comment on column chain.tick.first_price is 'Initialize: a price that no swap made; amounts are null.';
+comment on column chain.tick.data is 'What the others are decoded from.';
 comment on column chain.tick.amount0 is 'What the pool received; negative: what it paid.';
 
 -- Mint(address sender, address indexed owner, int24 indexed tickLower, int24 indexed tickUpper, uint128 amount, …) has
