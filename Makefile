@@ -36,8 +36,8 @@ demo: setup ## run everything on a local chain with live traffic
 run: $(VENV)/.ready ## run everything against your own node: CHAINWORKD_RPC_URL=http://… make run
 	@exec $(BIN)/chainworkd run
 
-test: setup ## run the tests
-	$(BIN)/python -m pytest
+test: setup ## run the tests, in as many processes as there are processors: WORKERS
+	$(BIN)/python -m pytest --numprocesses $${WORKERS:-auto} --dist worksteal
 
 fuzz: setup ## send the API whatever its description allows and forbids: FUZZ_EXAMPLES a path
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} $(BIN)/python -m pytest tests/api/test_fuzz.py tests/api/test_fuzz_people.py tests/builder/test_builder_fuzz.py --timeout 3000
