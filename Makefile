@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DATA ?= var/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test fuzz access bench bench-stream bench-prices bench-peers bench-builder test-ostium-sdk sim kills soak check fmt schema lock contracts clean
+.PHONY: help setup demo run test fuzz access bench bench-api bench-prices bench-stream bench-peers bench-builder test-ostium-sdk sim kills crash-sender soak check fmt schema lock contracts clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,8 +36,8 @@ demo: setup ## run everything on a local chain with live traffic
 run: $(VENV)/.ready ## run everything against your own node: CHAINWORKD_RPC_URL=http://… make run
 	@exec $(BIN)/chainworkd run
 
-test: setup ## run the tests
-	$(BIN)/python -m pytest
+test: setup ## run the tests, in as many processes as there are processors: WORKERS
+	$(BIN)/python -m pytest --numprocesses $${WORKERS:-auto} --dist worksteal
 
 fuzz: setup ## send the API whatever its description allows and forbids: FUZZ_EXAMPLES a path
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} $(BIN)/python -m pytest tests/api/test_fuzz.py tests/api/test_fuzz_people.py tests/builder/test_builder_fuzz.py --timeout 3000
@@ -62,11 +62,17 @@ sim: $(VENV)/.ready ## storms of faults: SEEDS (2,000) from SEED_START (0), JSON
 kills: setup ## kill -9 of every process under load, RUNS (50) times, then compare all that is stored: prints JSON
 	@$(BIN)/python -m tests.e2e.kills --runs $${RUNS:-50} --seed $${SEED:-1}
 
+crash-sender: setup ## kill -9 of the sender at every step, RUNS (200) wallets, SEED (1), then ask the chain: prints JSON
+	@$(BIN)/python -m tests.wallet.crash --runs $${RUNS:-200} --seed $${SEED:-1}
+
 soak: setup ## does memory grow? the demo's load for MINUTES (60): prints JSON
 	@$(BIN)/python -m tests.e2e.soak --minutes $${MINUTES:-60}
 
 bench: setup ## measure: FIXTURE_BLOCKS traffic blocks (1,200), ONLY some of node,full,verified,growth,latency,head
 	$(BIN)/python -m tests.bench run $(if $(ONLY),--only $(ONLY))
+
+bench-api: $(VENV)/.ready ## measure the explorer over a million transactions, made once: prints JSON
+	@$(BIN)/python -m tests.bench.explorer
 
 bench-stream: $(VENV)/.ready ## measure how late facts are on the stream: prints JSON
 	@$(BIN)/python -m tests.bench.stream

@@ -6,6 +6,7 @@ A fast hash is right for keys of full entropy; a slow one (argon2) is for what p
 import hashlib
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -43,10 +44,10 @@ SQL_OF: Final = """
 # A person's token is worth what the person is, now.
 SQL_AUTHENTICATE: Final = """
     select t.prefix, t.label, t.created_at, t.expires_at, t.revoked_at, t.last_used_at, t.user_id,
-        t.last_used_at is null or t.last_used_at < now() - interval '1 minute' as due
+        t.token_hash, t.last_used_at is null or t.last_used_at < now() - interval '1 minute' as due
     from accounts.api_token t
     left join accounts.person p on p.user_id = t.user_id
-    where t.token_hash = $1 and t.revoked_at is null and (t.expires_at is null or t.expires_at > now())
+    where t.token_hash = any($1::bytea[]) and t.revoked_at is null and (t.expires_at is null or t.expires_at > now())
         and (t.user_id is null or (p.status = 'ACTIVE' and p.role <> 'PENDING'))
 """
 # Noting use once a minute is precise enough for a person, and spares a write per request.
@@ -133,16 +134,23 @@ async def revoke(pool: Pool, prefix: str, *, by: By | None = None) -> bool:
 
 async def authenticate(pool: Pool, key: str) -> ApiToken | None:
     """Return the valid token that `key` opens, noting its use; None for anything else."""
-    if not _KEY.fullmatch(key):
-        return None
-    digest = _digest(key)
+    digest = digest_of(key)
+    return None if digest is None else (await authenticated(pool, [digest])).get(digest)
+
+
+async def authenticated(pool: Pool, digests: Sequence[bytes]) -> dict[bytes, ApiToken]:
+    """Return the valid tokens among those whose keys have these digests, noting their use."""
     with translated():
-        row = await pool.fetchrow(SQL_AUTHENTICATE, digest)
-        if row is None:
-            return None
-        if row["due"]:
-            await pool.execute(SQL_TOUCH, digest)
-    return _token(row)
+        rows = await pool.fetch(SQL_AUTHENTICATE, digests)
+        for row in rows:
+            if row["due"]:
+                await pool.execute(SQL_TOUCH, row["token_hash"])
+    return {row["token_hash"]: _token(row) for row in rows}
+
+
+def digest_of(key: str) -> bytes | None:
+    """Return what is kept of a key; None for what cannot be one."""
+    return _digest(key) if _KEY.fullmatch(key) else None
 
 
 def _token(row: asyncpg.Record) -> ApiToken:

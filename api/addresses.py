@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Final
 
-from eth_hash.auto import keccak
+from core.keccak import keccak
 
 _ONES: Final = int.from_bytes(b"\x01" * 40)  # the lowest bit of each of 40 characters
 

@@ -30,6 +30,8 @@ def display(base_units: int, decimals: int, symbol: str) -> str:
 
 def _places(base_units: int, decimals: int) -> tuple[str, str]:
     """Return the digits before and after the point, the latter without trailing zeros; `base_units` is not negative."""
+    if not base_units:
+        return "0", ""
     digits = str(base_units).rjust(decimals + 1, "0")
     at = len(digits) - decimals
     return digits[:at], digits[at:].rstrip("0")

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from api import params
 from api.addresses import checksum
 from api.amounts import exact
-from api.errors import BadRequest, NotFound
+from api.errors import BadRequest, NotFound, Unavailable
 from api.prices import decimal
 from api.times import iso
 from builders.ticks import price_at
@@ -111,10 +111,11 @@ async def answer(request: Request, connections: Connections, chain_id: int, pric
                 found, whole = await ticks.bars(
                     conn, chain_id, pool.address, width=width, blocks=blocks, most=MOST_SWAPS
                 )  # fmt: skip
-    decimals = [
-        at_block(versions.get(each, ()), each, MAX_BLOCK_NUMBER).decimals or 0 for each in (pool.token0, pool.token1)
-    ]
-    side = Side(pool, token, *decimals)
+    both = [at_block(versions.get(each, ()), each, MAX_BLOCK_NUMBER) for each in (pool.token0, pool.token1)]
+    for each in both:
+        if not each.read:
+            raise Unavailable(f"the decimals of {checksum(each.address)} are not read yet: try again")
+    side = Side(pool, token, *(each.decimals or 0 for each in both))
     return Candles(
         pool=checksum(pool.address), token=checksum(token), quote=checksum(side.quote), fee=pool.fee, interval=name,
         from_date=iso(start), to_date=iso(end), complete=covered and whole, candles=[side.candle(bar) for bar in found],

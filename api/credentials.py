@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from api.errors import Forbidden, SignInRequired, Unauthorized
 from api.limits import RateLimiter
 from core.clock import Clock
 from core.store.pool import Pool
+from core.together import Together
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110, 9.2.1
@@ -35,13 +37,14 @@ class ApiKeys:
     """Asks for a Bearer key and counts what it asks. Cookies mean nothing here."""
 
     def __init__(self, pool: Pool, limiter: RateLimiter) -> None:
-        self._pool = pool
+        self._valid = Together(partial(tokens.authenticated, pool))
         self._limiter = limiter
 
     async def check(self, request: Request) -> tokens.ApiToken:
         """Return the token. Raises Unauthorized, TooManyRequests."""
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        token = await tokens.authenticate(self._pool, key.strip()) if scheme.lower() == "bearer" else None
+        digest = tokens.digest_of(key.strip()) if scheme.lower() == "bearer" else None
+        token = None if digest is None else await self._valid.get(digest)
         if token is None:
             raise Unauthorized("authorization: expected Bearer with a valid API token")
         await self._limiter.spend(token.prefix)

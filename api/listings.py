@@ -103,12 +103,15 @@ def _page(found: TxPage, data: list[Transaction], number: int | None, size: int,
     pages = -(-found.total // size)
     last = found.txs[-1] if len(found.txs) == size else None
     next_cursor = None if last is None else f"{last.block_number}-{last.tx_index}"
-    following, previous = links.around(number, pages, next_cursor)
+    # Where the total is only what was counted, a full page may have another one behind it.
+    reachable = pages if found.is_exact or number is None or last is None else max(pages, number + 1)
+    following, previous = links.around(number, reachable, next_cursor)
     return Page(
         data=data,
         page=number,
         page_size=size,
         total_results=found.total,
+        total_is_exact=found.is_exact,
         total_pages=pages,
         next_page_url=following,
         prev_page_url=previous,
@@ -134,7 +137,7 @@ class Links:
     """Complete URLs of other pages of the same listing, with the parameters that anchor it where this page was."""
 
     def __init__(self, request: Request, anchors: Mapping[str, str], public_url: str) -> None:
-        self._base = f"{public_url or str(request.base_url).rstrip('/')}{request.url.path}"
+        self._base = f"{public_url or str(request.base_url).rstrip('/')}{request.scope['path']}"
         kept = {name: value for name, value in request.query_params.items() if name not in ("page", "cursor")}
         self._query = {**kept, **anchors}
 

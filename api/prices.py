@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
 from typing import Final, Literal
@@ -15,7 +15,7 @@ from api.times import iso
 from core.hex import to_hex
 from core.store import ticks
 from core.store.pool import Pool, translated
-from core.store.reader import StoredTx, snapshot
+from core.store.reader import StoredToken, StoredTx, snapshot
 from core.types import BlockRef, TokenStandard
 from prices.judge import Confidence, Price, Stable, Word
 from prices.pricer import PASSING, Pricer
@@ -141,11 +141,21 @@ class Told:
         return known
 
 
+Key = tuple[bytes, bytes]  # hash of a block, and a token
+
+
+def of_whole(price: Price, token: StoredToken) -> Price:
+    """Return the price, without values while the token's decimals are not read: nobody knows what a whole one is."""
+    if token.read:
+        return price
+    return replace(price, usd=None, spot=None, mean=None, confidence=None, reason=price.reason or "not_covered")
+
+
 @dataclass(frozen=True, slots=True)
 class Values:
     """The prices that some transactions need. Without a venue there are none: `not_configured`."""
 
-    found: Mapping[tuple[BlockRef, bytes], Price]
+    found: Mapping[Key, Price]
     told: Told
 
     def native(self, tx: StoredTx) -> Price:
@@ -155,7 +165,16 @@ class Values:
 
     def token(self, tx: StoredTx, token: bytes) -> Price:
         """Return a token's price at the transaction's block."""
-        return self.found.get((tx.block, token)) or Price(token=token, block=tx.block, reason="not_configured")
+        return self.found.get((tx.block_hash, token)) or Price(token=token, block=tx.block, reason="not_configured")
+
+    def usd(self, base_units: int, tx: StoredTx, token: bytes | None = None) -> Decimal | None:
+        """Return what an amount was worth at the transaction's block, in cents; None without a price.
+
+        `token` None is the native coin.
+        """
+        if not self.found:
+            return None  # pages of chains without a venue are half as long in the making
+        return usd(base_units, self.native(tx) if token is None else self.token(tx, token))
 
     def info(self, price: Price, decimals: int) -> PriceInfo:
         """Return a price as answers show it."""
@@ -183,8 +202,8 @@ class Prices:
         pricer = self.pricer(name, chain_id)
         if pricer is None:
             token = token or b""
-            return Values({(block, token): Price(token=token, block=block, reason="not_configured")}, Told(None))
-        return Values(await pricer.prices({block: [token or pricer.venue.wrapper]}), self._told[name])
+            return Values({(block.hash, token): Price(token=token, block=block, reason="not_configured")}, Told(None))
+        return Values(_by_hash(await pricer.prices({block: [token or pricer.venue.wrapper]})), self._told[name])
 
     async def native(self, name: str, chain_id: int) -> dict[str, str | int | None] | None:
         """Return what the native coin is worth at the newest block, for the status page; None without a venue."""
@@ -213,7 +232,11 @@ class Prices:
             moved = (each.transfer for each in tx.transfers)
             tokens = {each.token for each in moved if each.standard is TokenStandard.ERC20}
             wanted[tx.block] = {pricer.venue.wrapper, *wanted.get(tx.block, ()), *tokens}
-        return Values(await pricer.prices(wanted), self._told[name])
+        return Values(_by_hash(await pricer.prices(wanted)), self._told[name])
+
+
+def _by_hash(found: Mapping[tuple[BlockRef, bytes], Price]) -> dict[Key, Price]:
+    return {(block.hash, token): price for (block, token), price in found.items()}
 
 
 def usd(base_units: int, price: Price) -> Decimal | None:

@@ -69,7 +69,7 @@ class OrphanedTransaction(msgspec.Struct, kw_only=True):
             contract_address=None if tx.contract_address is None else checksum(tx.contract_address),
             value_native=display(tx.value, ETHER, native_symbol),
             gas_used=tx.gas_used,
-            gas_price_gwei=exact(tx.paid_gas_price, GWEI),
+            gas_price_gwei=exact(tx.gas_price, GWEI),
             status=STATUS[tx.status],
         )
 

@@ -8,7 +8,7 @@ import msgspec
 
 from api.addresses import checksum
 from api.amounts import Plain, display, exact
-from api.prices import NATIVE_DECIMALS, SOURCE, PriceInfo, Values, usd
+from api.prices import NATIVE_DECIMALS, SOURCE, PriceInfo, Values, of_whole
 from api.times import iso
 from core.hex import to_hex
 from core.store.reader import Lag, StoredBlock, StoredToken, StoredTransfer, StoredTx
@@ -130,8 +130,13 @@ class LongTransfer(msgspec.Struct):
             amount_usd=amount_usd(stored, tx, values),
             # A string: ids have up to 78 digits, and JSON readers keep 15.
             token_id=None if moved.token_id is None else str(moved.token_id),
-            price=values.info(values.token(tx, moved.token), stored.token.decimals or 0) if fungible else None,
+            price=_price(stored, tx, values) if fungible else None,
         )
+
+
+def _price(stored: StoredTransfer, tx: StoredTx, values: Values) -> PriceInfo:
+    token = stored.token
+    return values.info(of_whole(values.token(tx, token.address), token), token.decimals or 0)
 
 
 class Token(msgspec.Struct):
@@ -212,12 +217,14 @@ class Page(msgspec.Struct):
 
     Additive to the seed: `as_of` is the block the listing is anchored at, `next_cursor` goes on without counting pages,
     `covered` are the indexed ranges within what was asked for, and `complete` says whether they leave nothing out.
+    Unless `total_is_exact`, there are `total_results` or more: not all rows are looked at to count what passes filters.
     """
 
     data: list[Transaction]
     page: int | None
     page_size: int
     total_results: int
+    total_is_exact: bool
     total_pages: int
     next_page_url: str | None
     prev_page_url: str | None
@@ -230,12 +237,12 @@ class Page(msgspec.Struct):
 def amount_usd(stored: StoredTransfer, tx: StoredTx, values: Values) -> Decimal | None:
     """Return what a transfer of `tx` was worth, None for what is not fungible and without a price."""
     moved = stored.transfer
-    return usd(moved.amount, values.token(tx, moved.token)) if moved.standard is TokenStandard.ERC20 else None
+    return values.usd(moved.amount, tx, moved.token) if moved.standard is TokenStandard.ERC20 else None
 
 
 def fee_of(tx: StoredTx) -> int:
     """Return what the transaction's gas cost, in wei."""
-    return tx.gas_used * tx.paid_gas_price
+    return tx.gas_used * tx.gas_price
 
 
 def amount_display(stored: StoredTransfer) -> str:
@@ -271,7 +278,6 @@ def encode(answer: msgspec.Struct) -> bytes:
 
 
 def _common(tx: StoredTx, native_symbol: str, values: Values) -> dict[str, Any]:
-    native = values.native(tx)
     return {
         "hash": to_hex(tx.hash),
         "block_number": tx.block_number,
@@ -280,10 +286,10 @@ def _common(tx: StoredTx, native_symbol: str, values: Values) -> dict[str, Any]:
         "to_address": None if tx.recipient is None else checksum(tx.recipient),
         "contract_address": None if tx.contract_address is None else checksum(tx.contract_address),
         "value_native": display(tx.value, ETHER, native_symbol),
-        "value_usd": usd(tx.value, native),
+        "value_usd": values.usd(tx.value, tx),
         "gas_used": tx.gas_used,
-        "gas_price_gwei": exact(tx.paid_gas_price, GWEI),
-        "gas_fee_usd": usd(fee_of(tx), native),
+        "gas_price_gwei": exact(tx.gas_price, GWEI),
+        "gas_fee_usd": values.usd(fee_of(tx), tx),
         "status": STATUS[tx.status],
         "finality": tx.finality,
     }

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from eth_abi.abi import decode as decode_arguments
 from eth_abi.abi import encode as encode_arguments
 from eth_abi.grammar import TupleType, parse
-from eth_hash.auto import keccak
+
+from core.keccak import keccak
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,14 @@ def encode(function: str | Mapping[str, Any], arguments: Sequence[object]) -> by
     """
     canonical = function if isinstance(function, str) else signature(function)
     return selector(canonical) + encode_arguments(_types(canonical), arguments)
+
+
+def decode(canonical: str, data: bytes) -> tuple[Any, ...]:
+    """Return the arguments in the calldata of `canonical`, whose selector it has; addresses are 0x-prefixed hex.
+
+    Raises eth_abi.exceptions.DecodingError. What comes after the arguments, and other encodings of them, go unnoticed.
+    """
+    return tuple(decode_arguments(_types(canonical), data[4:]))
 
 
 def invoke(to: bytes, function: str | Mapping[str, Any], *arguments: object, value: int = 0) -> Call:

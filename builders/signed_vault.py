@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from eth_hash.auto import keccak
-
 from builders.call import Call, invoke
+from core.keccak import keccak
 
 ETHER = bytes(20)  # the vault's name for the chain's own coin
 

@@ -11,7 +11,7 @@ from functools import cache
 from math import isqrt
 from typing import Final
 
-from eth_hash.auto import keccak
+from core.keccak import keccak
 
 MAX_TICK: Final = 887_272  # TickMath.MAX_TICK
 Q96: Final = 1 << 96

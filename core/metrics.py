@@ -42,7 +42,7 @@ class Metrics:
         self._malformed = self._counter("logs_malformed", "Logs whose data is not what their topic promises", chain)
         self._stalls = self._counter("stalls", "Restarts of a source since nothing was committed", (*chain, "why"))
         self._restarts = self._counter("service_restarts", "Services started again", ("service", "error"))
-        self._verification(chain)
+        self._stored(chain)
         of = (*chain, "endpoint")
         # Counters, not a histogram: these are on the hot path of backfill, and a histogram costs ten times as much.
         self._rpc_answers = self._counter("endpoint_answers", "Answered requests to a node", of)
@@ -72,8 +72,18 @@ class Metrics:
         self._ticks = self._counter("market_ticks", "Ticks of prices passed on", ())
         self._dropped = self._counter("market_readers_dropped", "Readers of prices that were too slow", ())
 
-    def _verification(self, chain: tuple[str]) -> None:
+    def _sending(self, wallet: tuple[str]) -> None:
+        self._intents = self._gauge("sender_intents", "Intents that are not final, by state", (*wallet, "state"))
+        self._broadcasts = self._counter("sender_broadcasts", "Signed transactions that went out", (*wallet, "kind"))
+        self._intents_ended = self._counter("sender_intents_ended", "Intents that became final", (*wallet, "state"))
+        self._fees = self._counter("sender_fees_wei", "Fees of settled transactions", wallet)
+        self._reopened = self._counter("sender_reopened", "Mined intents that a reorg took out of their block", wallet)
+        self._blocked = self._gauge("sender_blocked", "1 while something keeps a live wallet from sending", wallet)
+
+    def _stored(self, chain: tuple[str]) -> None:
+        self._sending(("wallet",))
         of = (*chain, "endpoint")
+        self._sealed = self._gauge("sealed_ratio", "Share of stored, finalized blocks whose counts are sealed", chain)
         self._completeness = self._gauge("completeness_ratio", "Share of stored blocks that passed every check", chain)
         self._quarantined = self._gauge("quarantined_blocks", "Blocks in quarantine", chain)
         self._weakened = self._gauge("checks_weakened", "Checks that held before and failed at the last look", chain)
@@ -102,6 +112,10 @@ class Metrics:
     def for_streams(self) -> "StreamMetrics":
         """Return the view that streams of facts report to."""
         return StreamMetrics(self)
+
+    def for_wallet(self, name: str) -> "WalletMetrics":
+        """Return the view that the sender of one wallet reports to."""
+        return WalletMetrics(self, name)
 
     def for_builder(self) -> "BuilderMetrics":
         """Return the view that the builder's sockets report to."""
@@ -214,6 +228,10 @@ class ChainMetrics:
     def pruned(self, blocks: int) -> None:
         """Count blocks that retention took away."""
         self._m._pruned.labels(self._chain).inc(blocks)
+
+    def sealed(self, share: float) -> None:
+        """Show which share of the stored blocks that are final is counted for totals."""
+        self._m._sealed.labels(self._chain).set(share)
 
     def paused(self, why: str | None) -> None:
         """Show whether backfill waits."""
@@ -332,6 +350,36 @@ class StreamMetrics:
     def listening(self, on: bool) -> None:
         """Show whether NOTIFY is heard."""
         self._m._listening.set(on)
+
+
+class WalletMetrics:
+    """The metrics of one wallet."""
+
+    def __init__(self, metrics: Metrics, wallet: str) -> None:
+        self._m = metrics
+        self._wallet = wallet
+
+    def waiting(self, queued: int, pending: int, mined: int) -> None:
+        """Show how many intents are open."""
+        for state, count in (("queued", queued), ("pending", pending), ("mined", mined)):
+            self._m._intents.labels(self._wallet, state).set(count)
+
+    def broadcast(self, kind: str) -> None:
+        """Count a signed transaction that went out for the first time; a restart counts those again that are open."""
+        self._m._broadcasts.labels(self._wallet, kind).inc()
+
+    def ended(self, state: str, fee: int) -> None:
+        """Count an intent that is final, and what it cost in wei."""
+        self._m._intents_ended.labels(self._wallet, state).inc()
+        self._m._fees.labels(self._wallet).inc(fee)
+
+    def reopened(self) -> None:
+        """Count an intent whose block a reorg took."""
+        self._m._reopened.labels(self._wallet).inc()
+
+    def blocked(self, why: bool) -> None:
+        """Show whether something keeps the wallet from sending."""
+        self._m._blocked.labels(self._wallet).set(why)
 
 
 class BuilderMetrics:

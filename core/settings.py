@@ -49,6 +49,7 @@ from core.fields import (
     several,
 )
 from core.price_settings import PriceSettings
+from core.sending import SenderSettings, WalletSettings, wallet_faults
 
 PREFIX: Final = "CHAINWORKD_"
 # Variables that choose the sources, or stand for several settings; everything else must name a setting.
@@ -137,6 +138,7 @@ class OpsSettings(Part):
     indexer_port: Port = 9464
     backfill_port: Port = 9465
     api_port: Port = 9466
+    sender_port: Port = 9467
     ready_lag_s: Seconds = 60.0
     head_silence_s: Seconds = 120.0
     hang_s: Annotated[float, Field(ge=1, le=86_400)] = 60.0
@@ -260,6 +262,8 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     defaults: ChainDefaults = ChainDefaults()
     chains: dict[Name, ChainSettings] = {}
+    sender: SenderSettings = SenderSettings()
+    wallets: dict[Name, WalletSettings] = {}
 
     @classmethod
     @override
@@ -484,9 +488,10 @@ def _contradictions(settings: Settings) -> list[str]:
         if chain.retain_blocks and chain.vaults
     ]
     ops = settings.ops
-    ports = [p for p in (ops.indexer_port, ops.backfill_port, ops.api_port, settings.api.port) if p]
+    ports = [p for p in (ops.indexer_port, ops.backfill_port, ops.api_port, ops.sender_port, settings.api.port) if p]
     faults += [f"ops, api: port {double} is used twice" for double in _doubles(ports)]
-    return faults
+    chains = {name: chain.chain_id for name, chain in settings.chains.items()}
+    return [*faults, *wallet_faults(settings.wallets, chains)]
 
 
 def _doubles(numbers: list[int]) -> list[int]:

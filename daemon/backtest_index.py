@@ -140,11 +140,11 @@ async def _require_spacing(conn: Connection, chain_id: int, address: bytes, spac
 async def _tokens(conn: Connection, chain_id: int, pool: bytes) -> list[_Token]:
     """Return the tokens of the pool's newest swap whose decimals are known, by address."""
     versions = await reader.token_versions(conn, chain_id, await ticks.tokens_of(conn, chain_id, pool))
-    newest = ((address, known[-1]) for address, known in sorted(versions.items()) if known)
+    newest = ((address, known[-1].token) for address, known in sorted(versions.items()) if known)
     return [
-        _Token(address, row["symbol"] or to_hex(address), row["decimals"])
-        for address, row in newest
-        if row["decimals"] is not None
+        _Token(address, token.symbol or to_hex(address), token.decimals)
+        for address, token in newest
+        if token.decimals is not None
     ]
 
 

@@ -14,6 +14,7 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, NoReturn
+from uuid import UUID
 
 import uvloop
 
@@ -26,7 +27,7 @@ from core.service import exit_code, first_of, stopping_on_signals
 from core.settings import Settings
 from core.store.export import TABLES
 from daemon import export, family
-from daemon.processes import NOT_YET, ROLES, STOP_S, Sockets
+from daemon.processes import ALONE, NOT_YET, ROLES, STOP_S, Sockets
 from daemon.processes import Role as ProcessRole
 
 log = logging.getLogger("daemon")
@@ -69,11 +70,13 @@ def parser() -> argparse.ArgumentParser:
     _database_grammar(commands_)
     _backfill_grammar(commands_)
     _verify_grammar(commands_)
+    _reindex_grammar(commands_)
     _export_grammar(commands_)
     _backtest_grammar(commands_)
     _token_grammar(commands_)
     _user_grammar(commands_)
     _alarm_grammar(commands_)
+    _outbox_grammar(commands_)
     _simulate_grammar(commands_)
     child = commands_.add_parser("child")  # a parent starts it; not for people
     child.add_argument("role", choices=ROLES)
@@ -105,7 +108,10 @@ def _run_grammar(into: Any) -> None:
         "CHAINWORKD_RPC_URL=https://… CHAINWORKD_BACKFILL=18000000.. chainworkd run", "run.run",
     )  # fmt: skip
     made.add_argument(
-        "role", nargs="?", choices=(*ROLES, *NOT_YET), help="one role for a process of its own (systemd); none: all"
+        "role",
+        nargs="?",
+        choices=(*ROLES, *ALONE, *NOT_YET),
+        help="one role for a process of its own (systemd); none: all",
     )
 
 
@@ -152,6 +158,20 @@ def _verify_grammar(into: Any) -> None:
     made.add_argument(
         "--to", dest="last", type=_number, metavar="BLOCK", help="last block; the newest stored one, if not given"
     )
+    made.add_argument("--json", action="store_true", help="report at the end as one line of JSON")
+
+
+def _reindex_grammar(into: Any) -> None:
+    reindex = into.add_parser(
+        "reindex", help="make again what is derived from stored blocks",
+        description="Make again what is derived from stored blocks.",
+        epilog="example:\n  chainworkd reindex counters", formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    actions = reindex.add_subparsers(dest="action", required=True, metavar="ACTION")
+    made = _add(
+        actions, "counters", "count again what totals are made of, and say what was wrong",
+        "chainworkd reindex counters --json", "reindex.counters",
+    )  # fmt: skip
     made.add_argument("--json", action="store_true", help="report at the end as one line of JSON")
 
 
@@ -305,6 +325,50 @@ def _alarm_grammar(into: Any) -> None:
     made.add_argument("--chain", default="", help="which chain; the default or the only one, if not given")
     made.add_argument("--by", required=True, help="who says so")
     made.add_argument("--because", required=True, help="what was looked at, for those who ask later")
+
+
+def _outbox_grammar(into: Any) -> None:
+    outbox = into.add_parser(
+        "outbox", help="look at what is sent, cancel it, stop all of it",
+        description="Look at what is sent, cancel it, stop all of it.",
+        epilog="example:\n  chainworkd outbox list", formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    actions = outbox.add_subparsers(dest="action", required=True, metavar="ACTION")
+    made = _add(actions, "list", "list intents, the newest first", "chainworkd outbox list --all", "outbox.listed")
+    made.add_argument("--all", action="store_true", help="those too that are final")
+    made.add_argument("--limit", type=_some, default=100, metavar="COUNT", help="how many; 100 if not given")
+    made.add_argument("--json", action="store_true", help="as JSON")
+    made = _add(
+        actions, "show", "show an intent, all that was signed for it, and what it cost, as JSON",
+        "chainworkd outbox show 6b1f0c1e-8a44-4a57-9d0b-0c6f7f1e2a3b", "outbox.show",
+    )  # fmt: skip
+    made.add_argument("id", type=UUID, metavar="ID", help="the intent's id, as `outbox list` shows it")
+    made = _add(
+        actions, "cancel", "ask that an intent not happen",
+        "chainworkd outbox cancel 6b1f0c1e-8a44-4a57-9d0b-0c6f7f1e2a3b --by ann --because 'wrong amount'",
+        "outbox.cancel",
+    )  # fmt: skip
+    made.add_argument("id", type=UUID, metavar="ID", help="the intent's id, as `outbox list` shows it")
+    _by(made)
+    made = _add(
+        actions, "halt", "stop signing and broadcasting for every wallet",
+        "chainworkd outbox halt --by ann --because 'the pool looks wrong'", "outbox.halt",
+    )  # fmt: skip
+    _by(made)
+    made = _add(actions, "resume", "lift all halts", "chainworkd outbox resume --by ann", "outbox.resume")
+    made.add_argument("--by", required=True, help="who says so")
+    made = _add(
+        into, "activate", "let a wallet go live, bound to the code of all it may call",
+        "chainworkd activate --wallet main --by ann --because 'rehearsed for a week'", "outbox.activate",
+    )  # fmt: skip
+    made.add_argument("--wallet", required=True, help="its name in the settings")
+    made.add_argument("--revoke", action="store_true", help="take the activation back")
+    _by(made)
+
+
+def _by(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--by", required=True, help="who says so")
+    made.add_argument("--because", required=True, help="why, for those who ask later")
 
 
 def _simulate_grammar(into: Any) -> None:

@@ -30,6 +30,8 @@ DROID: Final = Path(__file__).resolve().parents[1] / "docs" / "examples" / "demo
 ORDER: Final = '{"open": {"a": 0, "b": true, "t": "market", "p": "65000", "s": "100", "l": "10"}}'
 
 # A block with several transactions, one of which the printed address sent.
+SQL_READ: Final = "select count(distinct address) from chain.token where chain_id = $1 and address = any($2::bytea[])"
+SHOWN: Final = ("wbtc", "weth", "usdc")  # tokens whose prices the printed lines ask for
 SQL_SAMPLE: Final = """
     select t.hash, t.block_number
     from chain.transaction t
@@ -162,14 +164,15 @@ class Greeter:
         await asyncio.Event().wait()
 
     async def _sample(self, pool: Pool) -> tuple[bytes, int]:
-        """Return a transaction of the first actor, and its block, as soon as one is indexed."""
+        """Return a transaction of the first actor, and its block, once one is there and tokens have their decimals."""
         chain_id = self._house.settings.chains[PROFILE].chain_id
+        shown = [self._town.contracts[name] for name in SHOWN]
         try:
             async with asyncio.timeout(READY_S):
                 while True:
                     height = await pool.fetchval(SQL_HEIGHT, chain_id, self._since)
                     row = height and await pool.fetchrow(SQL_SAMPLE, chain_id, self._town.actors[0], height - 100)
-                    if row:
+                    if row and await pool.fetchval(SQL_READ, chain_id, shown) == len(shown):
                         return row["hash"], row["block_number"]
                     await asyncio.sleep(0.2)
         except TimeoutError:
@@ -178,7 +181,7 @@ class Greeter:
     def _text(self, tx_hash: bytes, number: int) -> str:
         api = self._house.api_url
         v1, trader = f"{api}/api/v1", checksum(self._town.actors[0])
-        bitcoin, weth, usdc = (checksum(self._town.contracts[name]) for name in ("wbtc", "weth", "usdc"))
+        bitcoin, weth, usdc = (checksum(self._town.contracts[name]) for name in SHOWN)
         head = f"curl -s -H 'Authorization: Bearer {self._token}'"
         metrics = "  ".join(f"{self._house.ops_url(role)}/metrics" for role in ROLES)
         return f"""

@@ -20,9 +20,11 @@ from core.store.tokens import PgTokens
 from core.store.vaults import PgVaults
 from core.store.verified import PgVerified
 from daemon.chains import Chain, addresses, bulk, second_look
+from daemon.reindex import counts_of
 from indexer.backfill import Backfill, WantedRange
 from indexer.recheck import Recheck
 from indexer.retention import FactRetention, Retention
+from indexer.sealing import Sealing
 from indexer.tokens import Override, Tokens
 from indexer.vaults import VaultScan
 
@@ -70,6 +72,7 @@ def backfill_services(chain: Chain, *, disk: Disk) -> Sequence[Service]:
         Tokens(RpcCaller(chain.client), known, name=name, overrides=overrides),
         VaultScan(RpcLogs(chain.client), PgVaults(chain.pool, chain.id), chain.id, vaults, name=name),
         Chores(chores, name=name),
+        Sealing(counts_of(chain.pool, chain.id), name=name, on_share=chain.meter.sealed),
         *_verification(chain),
     ]  # fmt: skip
 

@@ -4,10 +4,11 @@ import socket
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Role = Literal["indexer", "backfill", "api"]
-ROLES: Final[tuple[Role, ...]] = ("indexer", "backfill", "api")
-# systemd units and database roles exist for these; the services arrive with droids and payments.
-NOT_YET: Final = ("worker", "sender")
+Role = Literal["indexer", "backfill", "api", "sender"]
+ROLES: Final[tuple[Role, ...]] = ("indexer", "backfill", "api")  # what `chainworkd run` runs
+ALONE: Final[tuple[Role, ...]] = ("sender",)  # only ever a process of its own: no other one may have its keys
+# A systemd unit and a database role exist for it; the services arrive with droids and payments.
+NOT_YET: Final = ("worker",)
 
 STOP_S: Final = 40.0  # children have 15 s, the embedded server a fast shutdown; then the process ends anyway
 

@@ -29,7 +29,9 @@ OTHER_FILES: Final = 512  # beside clients: the database, nodes, the operators' 
 def bind(settings: Settings, role: Role) -> Sockets:
     """Bind what `role` listens on, and log where. Raises BadConfig naming the setting whose port is taken."""
     ops = settings.ops
-    port = {"indexer": ops.indexer_port, "backfill": ops.backfill_port, "api": ops.api_port}[role]
+    port = {"indexer": ops.indexer_port, "backfill": ops.backfill_port, "api": ops.api_port, "sender": ops.sender_port}[
+        role
+    ]
     probing = listen(ops.host, port, f"ops.{role}_port")
     if role != "api":
         return Sockets(probing)
@@ -67,6 +69,12 @@ async def services_of(
         from daemon.faces import api_services  # noqa: PLC0415 - see above
 
         async with api_services(settings, url, sockets, metrics) as services:
+            yield [*services, *systemd.watchdog(pulse)]
+        return
+    if role == "sender":
+        from daemon.sender import sender_services  # noqa: PLC0415 - see above
+
+        async with sender_services(settings, url, sockets, metrics, pulse=pulse) as services:
             yield [*services, *systemd.watchdog(pulse)]
         return
     async with open_pool(url, role="chainworkd_indexer", size=settings.database.indexer_connections) as pool:

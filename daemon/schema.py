@@ -6,6 +6,7 @@ from typing import Final
 
 import accounts
 import core
+import wallet
 from core.store.schema import SCHEMA, migrated_schema
 
 
@@ -14,8 +15,13 @@ def _folder(package: str | None, *inside: str) -> Path:
     return Path(package).resolve().parent.joinpath(*inside)
 
 
-# Numbers are unique across the folders; a migration may stand on those with lower numbers.
-MIGRATIONS: Final = (_folder(core.__file__, "store", "migrations"), _folder(accounts.__file__, "migrations"))
+# Numbers are unique across the folders, and a migration may stand on those with lower numbers. What is added later to a
+# folder has a number above its others; it may be below those of other folders, which databases may have already.
+MIGRATIONS: Final = (
+    _folder(core.__file__, "store", "migrations"),
+    _folder(accounts.__file__, "migrations"),
+    _folder(wallet.__file__, "migrations"),
+)
 
 
 def main() -> None:

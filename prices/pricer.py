@@ -8,8 +8,6 @@ from datetime import datetime
 from itertools import combinations
 from typing import Final
 
-import asyncpg
-
 from core.store import reader, ticks
 from core.store.pool import Pool, translated
 from core.store.ticks import Tick
@@ -51,7 +49,9 @@ class Pricer:
         # A block's hash names all that went before it, so what was found for it once stays true.
         self._known: OrderedDict[tuple[bytes, bytes], Price] = OrderedDict()
         self._blocks: OrderedDict[bytes, _Block] = OrderedDict()
-        self._versions: Mapping[bytes, Sequence[asyncpg.Record]] | None = None  # of the stables' metadata, as last read
+        self._versions: Mapping[bytes, Sequence[reader.TokenVersion]] | None = (
+            None  # of the stables' metadata, as last read
+        )
 
     async def prices(self, wanted: Mapping[BlockRef, Collection[bytes]]) -> dict[tuple[BlockRef, bytes], Price]:
         """Return the price of each token (the wrapper stands for the native coin) at the end of each block."""
@@ -183,7 +183,7 @@ class Pricer:
             self._known.popitem(last=False)
 
 
-def _decimals(versions: Mapping[bytes, Sequence[asyncpg.Record]], number: int) -> dict[bytes, int]:
+def _decimals(versions: Mapping[bytes, Sequence[reader.TokenVersion]], number: int) -> dict[bytes, int]:
     """Return the decimals of the tokens whose metadata is known, as they were at a block."""
     said = {token: reader.at_block(found, token, number).decimals for token, found in versions.items()}
     return {token: decimals for token, decimals in said.items() if decimals is not None}

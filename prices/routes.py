@@ -11,9 +11,8 @@ from functools import lru_cache
 from itertools import combinations
 from typing import Final
 
-from eth_hash.auto import keccak
-
 from builders import ticks
+from core.keccak import keccak
 from core.store.ticks import Tick
 
 WINDOW: Final = timedelta(minutes=30)  # of the mean that a price is held against

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from eth_hash.auto import keccak
-
+from core.keccak import keccak
 from core.types import Block, Log, Receipt, Tx
 from core.verify import bloom, encode
 from core.verify.trie import EMPTY_ROOT, ordered_root

@@ -5,9 +5,9 @@ from datetime import timedelta
 from math import isqrt
 
 from eth_abi.abi import encode
-from eth_hash.auto import keccak
 
 from builders.ticks import INIT_CODE_HASH, tick_at
+from core.keccak import keccak
 from core.types import Log
 from prices import routes
 from prices.routes import Pool, Venue

@@ -5,9 +5,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from eth_hash.auto import keccak
-
 from core.hex import to_hex, to_quantity
+from core.keccak import keccak
 from core.types import Block, Receipt, Tx
 from core.verify import bloom, encode, rlp
 from core.verify.trie import ordered_root

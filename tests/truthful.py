@@ -4,8 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from eth_hash.auto import keccak
-
+from core.keccak import keccak
 from core.types import Block, Tx
 from core.verify import bloom, encode, rlp
 from core.verify.trie import ordered_root

@@ -44,6 +44,7 @@ class Explorer:
         self._symbols = native_symbols
         self._public_url = public_url.rstrip("/")
         self._chains: dict[str, int] = {}
+        self._readers: dict[int, Reader] = {}
 
     def routes(self) -> list[Route]:
         """Return the group's routes."""
@@ -111,7 +112,7 @@ class Explorer:
     async def transaction(self, request: Request) -> Response:
         """One transaction in full."""
         name, chain_id = await self.named(request, ())
-        chain = Reader(self._pool, chain_id)
+        chain = self._reader(chain_id)
         wanted = params.tx_hash(request.path_params["hash"])
         found = await chain.transaction(wanted)
         if found is None:
@@ -140,7 +141,7 @@ class Explorer:
         name, chain_id = await self.named(request, (*known, *listings.FILTERS, *listings.PAGING))
         style = listings.Style(self._symbol(name), self._public_url)
         valued = partial(self._prices.values, name, chain_id)
-        return _answer(await listings.answer(request, Reader(self._pool, chain_id), owner, style, valued))
+        return _answer(await listings.answer(request, self._reader(chain_id), owner, style, valued))
 
     async def deposits(self, request: Request) -> Response:
         """Vault deposits that pass the filters, newest first unless asked otherwise."""
@@ -154,7 +155,7 @@ class Explorer:
         place = params.log_place(request.path_params["id"], "id")
         found = await Deposits(self._pool, chain_id).find(place)
         if found is None:
-            covered = await _covered(Reader(self._pool, chain_id))
+            covered = await _covered(self._reader(chain_id))
             raise NotFound(f"id: no deposit {deposits.id_of(place)} into a watched vault in {covered}")
         return _answer(deposits.Deposit.of(found, symbol))
 
@@ -186,7 +187,13 @@ class Explorer:
     async def _admit(self, request: Request, *known: str) -> tuple[str, Reader]:
         """Check as `_admitted`; return the native symbol and the reader of the chain that is asked for."""
         symbol, chain_id = await self._admitted(request, *known)
-        return symbol, Reader(self._pool, chain_id)
+        return symbol, self._reader(chain_id)
+
+    def _reader(self, chain_id: int) -> Reader:
+        """Return the one reader of a chain: it answers together what is asked at the same time."""
+        if chain_id not in self._readers:
+            self._readers[chain_id] = Reader(self._pool, chain_id)
+        return self._readers[chain_id]
 
     async def _admitted(self, request: Request, *known: str) -> tuple[str, int]:
         """Check as `named`; return native symbol and id of the chain that is asked for."""
@@ -203,7 +210,7 @@ class Explorer:
 
     async def _chain(self, asked: str | None) -> tuple[str, int]:
         name = asked if asked is not None else self._default_chain
-        if name not in self._chains:
+        if not self._chains or (name and name not in self._chains):
             self._chains = await reader.chains(self._pool)
         if not self._chains:
             raise Unavailable("no chain is indexed yet")

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
@@ -39,7 +39,15 @@ SQL_RECENT_REORGS: Final = """
 """
 
 
-def probes(metrics: Metrics, readiness: Readiness) -> list[Route]:
+class Report(Protocol):
+    """What /readyz shows."""
+
+    async def report(self) -> dict[str, list[str]]:
+        """Return the faults of each part; a part without faults has an empty list."""
+        ...
+
+
+def probes(metrics: Metrics, readiness: Report) -> list[Route]:
     """Return /livez, /readyz and /metrics."""
 
     async def livez(_: Request) -> Response:

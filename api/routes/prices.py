@@ -13,7 +13,7 @@ from api import candles, params, schemas
 from api.access import Scope, route
 from api.addresses import checksum
 from api.errors import NotFound
-from api.prices import NATIVE_DECIMALS, Prices, TokenPrice
+from api.prices import NATIVE_DECIMALS, Prices, TokenPrice, of_whole
 from api.routes.explorer import PREFIX
 from core.store import ticks
 from core.store.pool import Pool, translated
@@ -63,7 +63,10 @@ class PriceRoutes:
             raise NotFound(f"at: {request.query_params.get('at', 'the newest block')} is not indexed")
         values = await self._prices.at(name, chain_id, block, None if wanted == NATIVE else wanted)
         (price,) = values.found.values()
-        info = values.info(price, NATIVE_DECIMALS if wanted == NATIVE else found.decimals or 0)
+        if wanted == NATIVE:
+            info = values.info(price, NATIVE_DECIMALS)
+        else:
+            info = values.info(of_whole(price, found), found.decimals or 0)
         return _answer(TokenPrice(checksum(wanted), found.symbol, info))
 
     async def candles(self, request: Request) -> Response:

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import asyncpg
 
 from core.store import listing
 from core.store.pool import Connection, Pool, translated
-from core.store.reader import MAX_BLOCK_NUMBER, StoredToken, at_block, snapshot, token_versions, within
+from core.store.reader import MAX_BLOCK_NUMBER, StoredToken, TokenVersion, at_block, snapshot, token_versions, within
 from core.types import ZERO_ADDRESS, BlockRange, BlockRef
 
 State = Literal["seen", "confirmed", "finalized", "orphaned"]
@@ -329,10 +329,11 @@ class Deposits:
                 await conn.execute(SQL_PLAN_EACH)
                 now, by_depth = await self._standing(conn)
                 vaults = tuple(row["vault"] for row in await conn.fetch(SQL_VAULTS, self._chain))
-                at = await listing.anchor(conn, self._chain, as_of, as_of_hash)
                 judged = now if standing is None else standing.within(now)
-                if at is None:
+                cursor = await listing.newest(conn, self._chain)
+                if cursor is None:
                     return DepositPage(standing=judged, by_depth=by_depth, vaults=vaults)
+                at = await listing.anchor(conn, self._chain, cursor, as_of, as_of_hash)
                 asked = self._asked(at.number, judged, wanted)
                 after = window.after or (None, None, None)
                 sql = SQL_OLDEST if window.oldest_first else SQL_NEWEST
@@ -376,7 +377,7 @@ class Deposits:
         )  # fmt: skip
 
 
-def _deposit(row: asyncpg.Record, tokens: Mapping[bytes, Sequence[Any]]) -> StoredDeposit:
+def _deposit(row: asyncpg.Record, tokens: Mapping[bytes, Sequence[TokenVersion]]) -> StoredDeposit:
     return StoredDeposit(
         block_number=row["block_number"],
         log_index=row["log_index"],
@@ -397,11 +398,11 @@ def _deposit(row: asyncpg.Record, tokens: Mapping[bytes, Sequence[Any]]) -> Stor
     )
 
 
-def _total(row: asyncpg.Record, tokens: Mapping[bytes, Sequence[Any]]) -> DepositTotal:
+def _total(row: asyncpg.Record, tokens: Mapping[bytes, Sequence[TokenVersion]]) -> DepositTotal:
     states: tuple[State, ...] = ("seen", "confirmed", "finalized")
     sums: dict[State, Sum] = {each: Sum(row[f"{each}_count"], int(row[f"{each}_amount"])) for each in states}
     return DepositTotal(row["resolver"], _token(row["token"], tokens, MAX_BLOCK_NUMBER), sums)
 
 
-def _token(address: bytes, tokens: Mapping[bytes, Sequence[Any]], number: int) -> StoredToken:
+def _token(address: bytes, tokens: Mapping[bytes, Sequence[TokenVersion]], number: int) -> StoredToken:
     return StoredToken(address) if address == ZERO_ADDRESS else at_block(tokens.get(address, ()), address, number)

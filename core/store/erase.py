@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from core.store import copy
+from core.store.counts import unseal
 from core.store.derived import Derived
 from core.store.pool import Connection
 
@@ -34,7 +35,8 @@ SQL_DELETE_BLOCKS: Final = "delete from chain.block where chain_id = $1 and numb
 async def erase(conn: Connection, chain_id: int, above: int, last: int, derived: Sequence[Derived]) -> None:
     """Delete the rows of blocks above `above` up to `last`, those of `derived` too, inside the caller's transaction.
 
-    What is to be kept must have been archived before; coverage is the caller's.
+    Counts of segments with such blocks go, too. What is to be kept must have been archived before; coverage is the
+    caller's.
     """
     span = (chain_id, above, last)
     rows = await conn.fetch(SQL_KEYS, *span)
@@ -48,3 +50,4 @@ async def erase(conn: Connection, chain_id: int, above: int, last: int, derived:
         await conn.execute(each.sql_delete, *span)
     await conn.execute(SQL_DELETE_TRANSACTIONS, *span)
     await conn.execute(SQL_DELETE_BLOCKS, *span)
+    await unseal(conn, *span)

@@ -19,6 +19,8 @@ from core.types import BlockRange
 
 TERM: Final = timedelta(seconds=60)
 
+# One claim of a chain at a time: two that overlap would wait for each other inside the constraint, a deadlock.
+SQL_ONE_AT_A_TIME: Final = "select pg_advisory_xact_lock(hashtextextended('chain.lease', $1))"
 SQL_DROP_EXPIRED: Final = "delete from chain.lease where chain_id = $1 and expires_at <= now()"
 SQL_CLAIM: Final = """
     insert into chain.lease (chain_id, blocks, token, holder, expires_at)
@@ -90,11 +92,13 @@ class PgLeases:
         """Take a range, None if somebody holds a part of it."""
         lease = Lease(blocks, uuid4())
         with translated():
-            await self._pool.execute(SQL_DROP_EXPIRED, self._chain)
             try:
-                await self._pool.execute(
-                    SQL_CLAIM, self._chain, blocks.first, blocks.last, lease.token, self._holder, self._term
-                )
+                async with self._pool.acquire() as conn, conn.transaction():
+                    await conn.execute(SQL_ONE_AT_A_TIME, self._chain)
+                    await conn.execute(SQL_DROP_EXPIRED, self._chain)
+                    await conn.execute(
+                        SQL_CLAIM, self._chain, blocks.first, blocks.last, lease.token, self._holder, self._term
+                    )
             except asyncpg.ExclusionViolationError:
                 return None
         return lease

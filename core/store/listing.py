@@ -4,12 +4,15 @@ There are three ways in, each served by one index: an address (`address_transact
 the chain itself. What else is asked filters the transactions found that way. Filters that are not asked are null.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
+import asyncpg
+
 from core.errors import ChainworkdError
+from core.store import counts
 from core.store.copy import Role
 from core.store.pool import Connection
 from core.types import BlockRange, BlockRef
@@ -23,9 +26,13 @@ DIRECTION_ROLES: Final[dict[Direction | None, int]] = {
     None: 2**15 - 1,
 }
 
+FEW: Final = 100  # rows of an address: to count so many costs less than to look for counts
+# Rows that are looked at to count what passes filters: 20 ms of the database's time at most.
+MOST_LOOKED_AT: Final = 10_000
+
 SQL_FIRST_SINCE: Final = "select min(number) from chain.block where chain_id = $1 and block_time >= $2"
 SQL_LAST_UNTIL: Final = "select max(number) from chain.block where chain_id = $1 and block_time <= $2"
-SQL_ANCHOR: Final = "select number, hash from chain.cursor where chain_id = $1"
+SQL_CURSOR: Final = "select number, hash from chain.cursor where chain_id = $1"
 SQL_HASH_AT: Final = "select hash from chain.block where chain_id = $1 and number = $2"
 
 # $1 chain, $2 first and $3 last block, $4 status, $5 least and $6 greatest value, $7 selector, $8 token, $9 address,
@@ -49,13 +56,29 @@ _BY_ADDRESS: Final = f"""
     where a.chain_id = $1 and a.address = $9 and a.block_number between $2 and $3 and a.roles & $10 <> 0
         {_FILTERS} {_MOVED}
 """
-# What an address did is known from its own index alone, unless something is asked of the transactions themselves.
+# What an address did is known from its own index alone, unless something is asked of the transactions themselves. Most
+# addresses did little: whether it is, and how much, comes with the page.
+# $1 chain, $2 first and $3 last block, $4 address, $5 and $6 the place after which to go on, $7 limit, $8 offset,
+# $9 roles, $10 how many rows are few, and one more; $11 first and $12 last block of the page: a scan backwards does not
+# begin at the place after which it is to go on, but at the block.
 _OF_ADDRESS: Final = """
-    from chain.address_transaction t
-    where t.chain_id = $1 and t.address = $9 and t.block_number between $2 and $3 and t.roles & $10 <> 0
-        and $4::smallint is null and $5::numeric is null and $6::numeric is null and $7::bytea is null
-        and $8::bytea is null
+    select a.block_number, a.tx_index,
+        (
+            select count(*) from (
+                select from chain.address_transaction a
+                where a.chain_id = $1 and a.address = $4 and a.block_number between $2 and $3 {roles}
+                limit $10
+            ) as few
+        ) as some
+    from chain.address_transaction a
+    where a.chain_id = $1 and a.address = $4 and a.block_number between $11 and $12 {roles}
+        and (a.block_number, a.tx_index) {beyond} ($5::bigint, $6::integer)
+    order by a.block_number {order}, a.tx_index {order}
+    limit $7 offset $8
 """
+_BEGINNING: Final[Mapping[bool, Place]] = {True: (-1, -1), False: (2**63 - 1, 2**31 - 1)}  # by `oldest_first`
+_ANY_ROLE: Final = "and $9::smallint is not null"  # the index alone is read
+_ROLES: Final = "and a.roles & $9::smallint <> 0"
 _BY_TOKEN: Final = f"""
     from (
         select distinct m.block_number, m.tx_index from chain.token_transfer m
@@ -78,30 +101,66 @@ _PAGE: Final = """
     order by t.block_number {order}, t.tx_index {order}
     limit $13 offset $14
 """
-_COUNT: Final = "select count(*) {source}"
+# How many of the newest MOST_LOOKED_AT + 1 rows pass the filters, and how many rows that were.
+_MATCHES: Final = """
+    select count(t.block_number) as matches, count(*) as looked_at
+    {source}
+"""
+_NEWEST_OF_ADDRESS: Final = f"""
+    from (
+        select a.block_number, a.tx_index from chain.address_transaction a
+        where a.chain_id = $1 and a.address = $9 and a.block_number between $2 and $3 and a.roles & $10 <> 0
+        order by a.block_number desc, a.tx_index desc
+        limit $11
+    ) as a
+    left join chain.transaction t
+        on t.chain_id = $1 and t.block_number = a.block_number and t.tx_index = a.tx_index
+        and t.block_number between $2 and $3 {_FILTERS} {_MOVED}
+"""  # noqa: S608 - literal pieces, no values
+_NEWEST_OF_TOKEN: Final = f"""
+    from (
+        select distinct m.block_number, m.tx_index from chain.token_transfer m
+        where m.chain_id = $1 and m.token = $8 and m.block_number between $2 and $3
+        order by m.block_number desc, m.tx_index desc
+        limit $11
+    ) as a
+    left join chain.transaction t
+        on t.chain_id = $1 and t.block_number = a.block_number and t.tx_index = a.tx_index
+        and t.block_number between $2 and $3 and $9::bytea is null and $10::integer is not null {_FILTERS}
+"""  # noqa: S608 - literal pieces, no values
+_NEWEST: Final = f"""
+    from (
+        select case when true {_FILTERS} then t.block_number end as block_number
+        from chain.transaction t
+        where t.chain_id = $1 and t.block_number between $2 and $3
+            and $8::bytea is null and $9::bytea is null and $10::integer is not null
+        order by t.block_number desc, t.tx_index desc
+        limit $11
+    ) as t
+"""  # noqa: S608 - literal pieces, no values
 
 _DESCENDING: Final = {"order": "desc", "beyond": "<"}
 _ASCENDING: Final = {"order": "asc", "beyond": ">"}
 
+# Plans of statements over one address are made once: its tables have no partitions, and making one takes longer than to
+# carry it out. All others are planned by what they are asked (ADR 4).
+SQL_PLAN_ONCE: Final = "set local plan_cache_mode = force_generic_plan"
+SQL_PLAN_EACH: Final = "set local plan_cache_mode = force_custom_plan"
+
 # Statements are put together once, from literal pieces; values only ever travel as parameters.
 SQL_ADDRESS_NEWEST: Final = _PAGE.format(source=_BY_ADDRESS, **_DESCENDING)
 SQL_ADDRESS_OLDEST: Final = _PAGE.format(source=_BY_ADDRESS, **_ASCENDING)
-SQL_ADDRESS_COUNT: Final = _COUNT.format(source=_BY_ADDRESS)
-SQL_OF_ADDRESS_NEWEST: Final = _PAGE.format(source=_OF_ADDRESS, **_DESCENDING)
-SQL_OF_ADDRESS_OLDEST: Final = _PAGE.format(source=_OF_ADDRESS, **_ASCENDING)
-SQL_OF_ADDRESS_COUNT: Final = _COUNT.format(source=_OF_ADDRESS)
+SQL_ADDRESS_COUNT: Final = _MATCHES.format(source=_NEWEST_OF_ADDRESS)
+SQL_OF_ADDRESS_NEWEST: Final = _OF_ADDRESS.format(roles=_ANY_ROLE, **_DESCENDING)
+SQL_OF_ADDRESS_OLDEST: Final = _OF_ADDRESS.format(roles=_ANY_ROLE, **_ASCENDING)
+SQL_ONE_WAY_NEWEST: Final = _OF_ADDRESS.format(roles=_ROLES, **_DESCENDING)
+SQL_ONE_WAY_OLDEST: Final = _OF_ADDRESS.format(roles=_ROLES, **_ASCENDING)
 SQL_TOKEN_NEWEST: Final = _PAGE.format(source=_BY_TOKEN, **_DESCENDING)
 SQL_TOKEN_OLDEST: Final = _PAGE.format(source=_BY_TOKEN, **_ASCENDING)
-SQL_TOKEN_COUNT: Final = _COUNT.format(source=_BY_TOKEN)
+SQL_TOKEN_COUNT: Final = _MATCHES.format(source=_NEWEST_OF_TOKEN)
 SQL_ALL_NEWEST: Final = _PAGE.format(source=_ALL, **_DESCENDING)
 SQL_ALL_OLDEST: Final = _PAGE.format(source=_ALL, **_ASCENDING)
-SQL_ALL_COUNT: Final = _COUNT.format(source=_ALL)
-# Blocks carry their number of transactions: a sum over them is a hundredth of the rows.
-SQL_UNFILTERED_COUNT: Final = """
-    select coalesce(sum(coalesce(stored_tx_count, tx_count)), 0)::bigint
-    from chain.block
-    where chain_id = $1 and number between $2 and $3
-"""
+SQL_ALL_COUNT: Final = _MATCHES.format(source=_NEWEST)
 
 
 class AnchorGone(ChainworkdError):
@@ -138,6 +197,16 @@ class Filter:
         return self.address is None and self.token is None and not self.of_transaction
 
     @property
+    def is_indexed(self) -> bool:
+        """Whether an index alone says which transactions these are: nothing is asked of them but whose and when."""
+        return self.token is None and not self.of_transaction
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the index of one address says which transactions these are."""
+        return self.address is not None and self.is_indexed
+
+    @property
     def of_transaction(self) -> bool:
         """Whether something is asked that only the transaction itself can answer."""
         asked = (self.status, self.min_value, self.max_value, self.selector)
@@ -156,25 +225,36 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Places of a listing's transactions in order, how many there are in all, and the blocks that were looked at."""
+    """Places of a listing's transactions in order, how many there are in all, and the blocks that were looked at.
+
+    Unless `is_exact`, there are `total` or more.
+    """
 
     places: tuple[Place, ...]
     total: int
     anchor: BlockRef
     span: BlockRange | None
+    is_exact: bool = True
 
 
-async def anchor(conn: Connection, chain_id: int, number: int | None, hash_: bytes | None) -> BlockRef | None:
+async def newest(conn: Connection, chain_id: int) -> BlockRef | None:
+    """Return the newest indexed block; None when nothing is indexed."""
+    row = await conn.fetchrow(SQL_CURSOR, chain_id)
+    return None if row is None else BlockRef(row["number"], row["hash"])
+
+
+async def anchor(
+    conn: Connection, chain_id: int, cursor: BlockRef, number: int | None, hash_: bytes | None
+) -> BlockRef:
     """Return the block a listing is anchored at: the cursor, or the asked block if it is still there.
 
-    Raises AnchorGone; None when nothing is indexed.
+    Raises AnchorGone.
     """
-    row = await conn.fetchrow(SQL_ANCHOR, chain_id)
-    if row is None or number is None:
-        return None if row is None else BlockRef(row["number"], row["hash"])
+    if number is None:
+        return cursor
     found = await conn.fetchval(SQL_HASH_AT, chain_id, number)
-    if number > row["number"]:
-        raise AnchorGone(f"block {number} is above the newest indexed block {row['number']}")
+    if number > cursor.number:
+        raise AnchorGone(f"block {number} is above the newest indexed block {cursor.number}")
     if hash_ is not None and found != hash_:
         raise AnchorGone(f"block {number} has been replaced by a reorg")
     return BlockRef(number, found or b"")
@@ -185,23 +265,58 @@ async def listed(conn: Connection, chain_id: int, wanted: Filter, window: Window
     span = await _span(conn, chain_id, wanted, at.number)
     if span is None:
         return Listed((), 0, at, None)
+    if wanted.is_own:
+        return await _of_address(conn, chain_id, wanted, window, at=at, span=span)
     asked = (
         chain_id, span.first, span.last, wanted.status, wanted.min_value, wanted.max_value, wanted.selector,
         wanted.token, wanted.address, int(DIRECTION_ROLES[wanted.direction]),
     )  # fmt: skip
     newest, oldest, count = _statements(wanted)
     after = window.after or (None, None)
-    rows = await conn.fetch(oldest if window.oldest_first else newest, *asked, *after, window.limit, window.offset)
+    page = (chain_id, *_reach(window, span), *asked[3:], *after, window.limit, window.offset)
+    rows = await conn.fetch(oldest if window.oldest_first else newest, *page)
+    places = _places(rows)
     if wanted.only_range:
-        total = await conn.fetchval(SQL_UNFILTERED_COUNT, chain_id, span.first, span.last)
-    else:
-        total = await conn.fetchval(count, *asked)
-    return Listed(tuple((row["block_number"], row["tx_index"]) for row in rows), total, at, span)
+        return Listed(places, await counts.of_chain(conn, chain_id, span), at, span)
+    counted = await conn.fetchrow(count, *asked, MOST_LOOKED_AT + 1)
+    assert counted is not None, "an aggregate has a row"
+    return Listed(places, counted["matches"], at, span, counted["looked_at"] <= MOST_LOOKED_AT)
+
+
+async def _of_address(
+    conn: Connection, chain_id: int, wanted: Filter, window: Window, *, at: BlockRef, span: BlockRange
+) -> Listed:
+    assert wanted.address is not None, "the listing is an address' own"
+    newest, oldest, count = _ONE_WAY[wanted.direction]
+    roles, after = int(DIRECTION_ROLES[wanted.direction]), window.after or _BEGINNING[window.oldest_first]
+    asked = (chain_id, span.first, span.last, wanted.address, *after, window.limit, window.offset, roles, FEW + 1)
+    rows = await conn.fetch(oldest if window.oldest_first else newest, *asked, *_reach(window, span))
+    if rows and rows[0]["some"] <= FEW:
+        return Listed(_places(rows), rows[0]["some"], at, span)
+    total = await counts.of_address(conn, chain_id, wanted.address, span, sql=count, roles=roles)
+    return Listed(_places(rows), total, at, span)
+
+
+def _reach(window: Window, span: BlockRange) -> tuple[int, int]:
+    """Return the first and the last block in which the page can lie."""
+    if window.after is None:
+        return span.first, span.last
+    at, _ = window.after
+    return (max(span.first, at), span.last) if window.oldest_first else (span.first, min(span.last, at))
+
+
+def _places(rows: Sequence[asyncpg.Record]) -> tuple[Place, ...]:
+    return tuple((row["block_number"], row["tx_index"]) for row in rows)
+
+
+_ONE_WAY: Final[dict[Direction | None, tuple[str, str, str]]] = {
+    None: (SQL_OF_ADDRESS_NEWEST, SQL_OF_ADDRESS_OLDEST, counts.SQL_OF_ADDRESS),
+    "in": (SQL_ONE_WAY_NEWEST, SQL_ONE_WAY_OLDEST, counts.SQL_INTO_ADDRESS),
+    "out": (SQL_ONE_WAY_NEWEST, SQL_ONE_WAY_OLDEST, counts.SQL_OUT_OF_ADDRESS),
+}
 
 
 def _statements(wanted: Filter) -> tuple[str, str, str]:
-    if wanted.address is not None and wanted.token is None and not wanted.of_transaction:
-        return SQL_OF_ADDRESS_NEWEST, SQL_OF_ADDRESS_OLDEST, SQL_OF_ADDRESS_COUNT
     if wanted.address is not None:
         return SQL_ADDRESS_NEWEST, SQL_ADDRESS_OLDEST, SQL_ADDRESS_COUNT
     if wanted.token is not None:

@@ -87,9 +87,25 @@ async def migrate(url: str, directories: Sequence[Path], *, wait_s: float = 60.0
                 f"{dsn}: the database is ahead of this program: it has migrations {', '.join(before.unknown)},"
                 f" this program knows up to {max(known)}"
             )
+        _refuse_late(dsn, directories, before)
         if before.pending:
             await _apply(connection, dsn, directories, apply_s)
         return list(before.pending)
+
+
+def _refuse_late(dsn: Dsn, directories: Sequence[Path], found: MigrationStatus) -> None:
+    """Raise BadConfig if a pending migration is older than an applied one of its folder.
+
+    Between folders the order of numbers is that of a fresh database alone: features come to be at the same time.
+    """
+    for directory in directories:
+        own = files([directory]).values()
+        applied = max((name for name in own if name in found.applied), default="")
+        late = [name for name in own if name in found.pending and name < applied]
+        if late:
+            raise BadConfig(
+                f"{dsn}: {directory}: {late[0]} is not applied, and {applied} is: expected it in their order"
+            )
 
 
 def _absolute(directory: Path) -> Path:
@@ -183,7 +199,7 @@ async def _apply(connection: Connection, dsn: Dsn, directories: Sequence[Path], 
         argv += ["--migrations-dir", directory]
     argv += ["--migrations-table", TABLE]
     # Ours ends with this process; a dbmate that outlives a killed one holds dbmate's own lock.
-    argv += ["--migration-lock", "--migration-lock-timeout", f"{apply_s:g}s", "migrate", "--strict"]
+    argv += ["--migration-lock", "--migration-lock-timeout", f"{apply_s:g}s", "migrate"]
     url = dsn.url(sslmode=await _sslmode(connection, dsn))
     kept = {name: os.environ[name] for name in _KEPT_ENV if name in os.environ}
     # By environment: everybody can read a command line.

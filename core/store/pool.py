@@ -56,6 +56,7 @@ async def open_pool(
                 server_settings=settings,
                 # Over TCP the server's processes are not this machine's.
                 init=_pass_niceness_on if dsn.local else None,
+                reset=_as_it_is,
             )  # fmt: skip
         except (ValueError, asyncpg.InterfaceError, asyncpg.ClientConfigurationError) as error:
             raise BadConfig(f"database.url: {dsn}: {dsn.clean(str(error))}") from None
@@ -63,6 +64,14 @@ async def open_pool(
         yield pool
     finally:
         pool.terminate()
+
+
+async def _as_it_is(_: Connection) -> None:
+    """Hand a connection on without the driver's reset, a round trip more: nothing of ours outlives a transaction.
+
+    Settings and locks are a transaction's own, LISTEN has a connection apart (core/store/listen.py), and a transaction
+    that was left open the driver ends by itself. What is a session's own all the same, as a wallet's lease, ends it.
+    """
 
 
 async def _pass_niceness_on(connection: Connection) -> None:
@@ -91,7 +100,8 @@ def translated() -> Iterator[None]:
         raise _taken(error) from error
     except asyncpg.PostgresError as error:
         raise _verdict(error) from error
-    except (asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    # InternalClientError: the server ended the connection, and the driver has heard that but not yet closed it.
+    except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
         raise StoreUnavailable(f"database: {type(error).__name__}: {error}") from error
 
 

@@ -1,12 +1,12 @@
 """What readers ask of the chain tables. Only covered blocks have rows, so a row that is found counts."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 import asyncpg
 
@@ -15,12 +15,14 @@ from core.errors import StoreUnavailable
 from core.store import listing
 from core.store.alarm import PgAlarms
 from core.store.copy import hash_key
-from core.store.listing import Filter, Place, Window
+from core.store.listing import AnchorGone, Filter, Listed, Place, Window
 from core.store.pool import Connection, Pool, translated
 from core.store.verified import Completeness, PgVerified, Quarantined
+from core.together import Together
 from core.types import BlockRange, BlockRef, HowFinal, TokenStandard, TokenTransfer, how_final, joined
 
 MAX_BLOCK_NUMBER: Final = 2**63 - 2
+NEAR: Final = 1_000  # rows from a listing's beginning: pages up to there cost about the same
 
 SQL_CHAINS: Final = "select chain_id, name from chain.chain order by name"
 SQL_LAG: Final = """
@@ -61,28 +63,47 @@ SQL_BLOCK: Final = """
     from chain.block b
     where b.chain_id = $1 and b.number = $2
 """
-SQL_PLACES_OF_HASH: Final = """
-    select block_number, tx_index from chain.tx_hash where chain_id = $1 and hash_key = $2
+SQL_PLACES_OF_HASHES: Final = """
+    select block_number, tx_index from chain.tx_hash where chain_id = $1 and hash_key = any($2::bigint[])
 """
+# $1 chain, $2 and $3 places, each once, $4 and $5 the least and the greatest block number among them: by these,
+# partitions are left out while planning. Numbers travel as text: the driver takes 3 us to make a Decimal of each.
 SQL_TRANSACTIONS: Final = """
-    select t.block_number, t.tx_index, t.hash, t.sender, t.recipient, t.contract_address, t.value, t.type, t.nonce,
-        t.gas, t.gas_used, t.gas_price, t.effective_gas_price, t.status, b.block_time, b.hash as block_hash
-    from chain.transaction t
-    join chain.block b on b.chain_id = t.chain_id and b.number = t.block_number
-    where t.chain_id = $1
-        and t.block_number = any($2::bigint[])
-        and b.number = any($2::bigint[])
-        and (t.block_number, t.tx_index) in (select * from unnest($2::bigint[], $3::integer[]))
-    order by t.block_number desc, t.tx_index desc
+    select t.block_number, t.tx_index, t.hash, t.sender, t.recipient, t.contract_address, t.value::text,
+        t.gas_used::text, coalesce(t.effective_gas_price, t.gas_price)::text, t.status,
+        (
+            select b.hash from chain.block b
+            where b.chain_id = $1 and b.number = place.block_number and b.number between $4 and $5
+        ),
+        (
+            select b.block_time from chain.block b
+            where b.chain_id = $1 and b.number = place.block_number and b.number between $4 and $5
+        )
+    from unnest($2::bigint[], $3::integer[]) as place (block_number, tx_index)
+    join chain.transaction t
+        on t.chain_id = $1 and t.block_number = place.block_number and t.tx_index = place.tx_index
+        and t.block_number between $4 and $5
 """
 SQL_FINAL: Final = "select safe_number as safe, finalized_number as finalized from chain.head where chain_id = $1"
+# All that a page says beside its rows.
+SQL_STANDING: Final = """
+    select c.number, c.hash, h.safe_number as safe, h.finalized_number as finalized,
+        array(select lower(v.blocks) from chain.coverage v where v.chain_id = $1 order by 1) as firsts,
+        array(select upper(v.blocks) - 1 from chain.coverage v where v.chain_id = $1 order by 1) as lasts,
+        (select case when w.events_only then array[]::bytea[] else w.watched end
+            from chain.chain w where w.chain_id = $1) as watched
+    from chain.cursor c
+    left join chain.head h on h.chain_id = c.chain_id
+    where c.chain_id = $1
+"""
 SQL_TRANSFERS: Final = """
-    select block_number, tx_index, log_index, position, standard, token, sender, recipient, amount, token_id
-    from chain.token_transfer
-    where chain_id = $1
-        and block_number = any($2::bigint[])
-        and (block_number, tx_index) in (select * from unnest($2::bigint[], $3::integer[]))
-    order by block_number, log_index, position
+    select m.block_number, m.tx_index, m.log_index, m.position, m.standard, m.token, m.sender, m.recipient,
+        m.amount::text, m.token_id::text
+    from unnest($2::bigint[], $3::integer[]) as place (block_number, tx_index)
+    join chain.token_transfer m
+        on m.chain_id = $1 and m.block_number = place.block_number and m.tx_index = place.tx_index
+        and m.block_number between $4 and $5
+    order by m.block_number, m.log_index, m.position
 """
 SQL_TOKENS: Final = """
     select address, block_number, symbol, name, decimals
@@ -137,41 +158,40 @@ class StoredBlock:
 
 @dataclass(frozen=True, slots=True)
 class StoredToken:
-    """What is known of a token: nothing but its address until its metadata has been read."""
+    """What is known of a token: nothing but its address until its metadata has been `read`."""
 
     address: bytes
     symbol: str | None = None
     name: str | None = None
     decimals: int | None = None
+    read: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StoredTransfer:
+class StoredTransfer(NamedTuple):
     """A token transfer with what its token said of itself at the time."""
 
     transfer: TokenTransfer
     token: StoredToken
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredTx:
-    """A transaction with its receipt and its block's time. Prices are wei a gas; `status` None is unknown."""
+class StoredTx(NamedTuple):
+    """What answers tell of a transaction, its receipt and its block.
+
+    `gas_price` is what a unit of gas cost, in wei: old nodes report it only as the transaction's own. `status` None is
+    unknown. A tuple, for a page has up to 200 of them: a frozen dataclass of so many fields takes three times as long.
+    """
 
     block_number: int
-    block_hash: bytes
     tx_index: int
     hash: bytes
     sender: bytes
     recipient: bytes | None
     contract_address: bytes | None
     value: int
-    type: int
-    nonce: int
-    gas: int
     gas_used: int
-    gas_price: int | None
-    effective_gas_price: int | None
+    gas_price: int
     status: int | None
+    block_hash: bytes
     block_time: datetime
     transfers: tuple[StoredTransfer, ...] = ()
     finality: HowFinal = "latest"
@@ -181,18 +201,13 @@ class StoredTx:
         """The block it is in."""
         return BlockRef(self.block_number, self.block_hash)
 
-    @property
-    def paid_gas_price(self) -> int:
-        """What a unit of gas cost: old nodes report it only as the transaction's own gas price."""
-        return self.effective_gas_price if self.effective_gas_price is not None else self.gas_price or 0
-
 
 @dataclass(frozen=True, slots=True)
 class TxPage:
     """One page of a listing, the block it is anchored at, and what of the blocks it speaks of is indexed.
 
     `anchor` is None when nothing is indexed. `covered` are the indexed ranges within the blocks that were asked for,
-    `complete` whether they leave nothing out.
+    `complete` whether they leave nothing out. Unless `is_exact`, there are `total` transactions or more.
     """
 
     txs: tuple[StoredTx, ...]
@@ -200,14 +215,33 @@ class TxPage:
     anchor: BlockRef | None
     covered: tuple[BlockRange, ...]
     complete: bool
+    is_exact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """A page that somebody asks for."""
+
+    wanted: Filter
+    window: Window
+    as_of: int | None
+    as_of_hash: bytes | None
+
+    @property
+    def is_cheap(self) -> bool:
+        """Whether it costs about what any other page costs, so that nobody waits for it who asked for less."""
+        window = self.window
+        return self.wanted.is_indexed and window.offset <= NEAR
 
 
 class Reader:
-    """Reads one chain."""
+    """Reads one chain. Transactions and pages that are asked for at the same time are read in one snapshot."""
 
     def __init__(self, pool: Pool, chain_id: int) -> None:
         self._pool = pool
         self._chain = chain_id
+        self._by_hash = Together(self._with_hashes)
+        self._pages = Together(self._listed)
 
     async def lag(self) -> Lag:
         """Return how far the index is behind the chain."""
@@ -262,11 +296,7 @@ class Reader:
 
     async def transaction(self, tx_hash: bytes) -> StoredTx | None:
         """Return the transaction with this hash, if a covered block holds it."""
-        with translated():
-            async with snapshot(self._pool) as conn:
-                rows = await conn.fetch(SQL_PLACES_OF_HASH, self._chain, hash_key(tx_hash))
-                found = await self._at(conn, [(row["block_number"], row["tx_index"]) for row in rows])
-        return next((tx for tx in found if tx.hash == tx_hash), None)
+        return await self._by_hash.get(tx_hash)
 
     async def transactions(
         self, wanted: Filter, window: Window, *, as_of: int | None = None, as_of_hash: bytes | None = None
@@ -275,20 +305,12 @@ class Reader:
 
         Raises AnchorGone if that block, or the block with that hash, is not part of the chain.
         """
-        with translated():
-            async with snapshot(self._pool) as conn:
-                at = await listing.anchor(conn, self._chain, as_of, as_of_hash)
-                if at is None:
-                    return TxPage((), 0, None, (), complete=False)
-                found = await listing.listed(conn, self._chain, wanted, window, at)
-                stored = await self._at(conn, found.places)
-                ranges = await conn.fetch(SQL_COVERAGE, self._chain)
-                watched = await conn.fetchval(SQL_WATCHED, self._chain)
-        by_place = {(tx.block_number, tx.tx_index): tx for tx in stored}
-        covered = within(joined(BlockRange(row["first"], row["last"]) for row in ranges), found.span)
-        complete = found.span is None or covered == (found.span,)
-        complete = complete and (watched is None or wanted.within(watched))
-        return TxPage(tuple(by_place[place] for place in found.places), found.total, at, covered, complete)
+        ask = _Ask(wanted, window, as_of, as_of_hash)
+        found = await self._pages.get(ask) if ask.is_cheap else (await self._listed([ask]))[ask]
+        assert found is not None, "every page that is asked for is answered"
+        if isinstance(found, AnchorGone):
+            raise found
+        return found
 
     async def token(self, address: bytes) -> StoredToken | None:
         """Return what is known of a token now; None if no transfer of it was ever stored."""
@@ -299,23 +321,77 @@ class Reader:
                 versions = await token_versions(conn, self._chain, [address])
                 return at_block(versions[address], address, MAX_BLOCK_NUMBER)
 
-    async def _at(self, conn: Connection, places: Sequence[Place]) -> tuple[StoredTx, ...]:
+    async def _with_hashes(self, hashes: Sequence[bytes]) -> dict[bytes, StoredTx]:
+        with translated():
+            async with snapshot(self._pool) as conn:
+                rows = await conn.fetch(SQL_PLACES_OF_HASHES, self._chain, [hash_key(each) for each in hashes])
+                marks = await conn.fetchrow(SQL_FINAL, self._chain)
+                found = await self._at(conn, {(row["block_number"], row["tx_index"]) for row in rows}, marks)
+        return {tx.hash: tx for tx in found.values()}
+
+    async def _listed(self, asks: Sequence[_Ask]) -> dict[_Ask, TxPage | AnchorGone]:
+        pages: dict[_Ask, TxPage | AnchorGone] = {}
+        anchors: dict[_Ask, BlockRef] = {}
+        with translated():
+            async with snapshot(self._pool) as conn:
+                standing = await conn.fetchrow(SQL_STANDING, self._chain)
+                if standing is None:
+                    return dict.fromkeys(asks, TxPage((), 0, None, (), complete=False))
+                cursor = _cursor(standing)
+                for ask in asks:
+                    try:
+                        anchors[ask] = await listing.anchor(conn, self._chain, cursor, ask.as_of, ask.as_of_hash)
+                    except AnchorGone as error:
+                        pages[ask] = error
+                found = await self._found(conn, anchors)
+                stored = await self._at(conn, {place for each in found.values() for place in each.places}, standing)
+        return pages | {ask: _page(standing, ask.wanted, each, stored) for ask, each in found.items()}
+
+    async def _found(self, conn: Connection, anchors: Mapping[_Ask, BlockRef]) -> dict[_Ask, Listed]:
+        found: dict[_Ask, Listed] = {}
+        for own, sql in ((True, listing.SQL_PLAN_ONCE), (False, listing.SQL_PLAN_EACH)):
+            await conn.execute(sql)
+            for ask, at in anchors.items():
+                if ask.wanted.is_own is own:
+                    found[ask] = await listing.listed(conn, self._chain, ask.wanted, ask.window, at)
+        return found
+
+    async def _at(
+        self, conn: Connection, places: Collection[Place], marks: asyncpg.Record | None
+    ) -> dict[Place, StoredTx]:
         if not places:
-            return ()
+            return {}
         numbers = [number for number, _ in places]
         indexes = [index for _, index in places]
-        rows = await conn.fetch(SQL_TRANSACTIONS, self._chain, numbers, indexes)
-        moved = await conn.fetch(SQL_TRANSFERS, self._chain, numbers, indexes)
+        asked = (self._chain, numbers, indexes, min(numbers), max(numbers))
+        rows, moved = await conn.fetch(SQL_TRANSACTIONS, *asked), await conn.fetch(SQL_TRANSFERS, *asked)
         tokens = await token_versions(conn, self._chain, {row["token"] for row in moved})
-        transfers: dict[tuple[int, int], list[StoredTransfer]] = defaultdict(list)
+        transfers: dict[Place, list[StoredTransfer]] = defaultdict(list)
         for row in moved:
             found = at_block(tokens.get(row["token"], ()), row["token"], row["block_number"])
             transfers[row["block_number"], row["tx_index"]].append(StoredTransfer(_transfer(row), found))
-        marks = await conn.fetchrow(SQL_FINAL, self._chain) or {"safe": None, "finalized": None}
-        return tuple(
-            stored_tx(row, transfers[row["block_number"], row["tx_index"]], how_final(row["block_number"], **marks))
+        safe, finalized = (marks["safe"], marks["finalized"]) if marks is not None else (None, None)
+        return {
+            (number, index): stored_tx(
+                row, transfers.get((number, index), ()), how_final(number, safe=safe, finalized=finalized)
+            )
             for row in rows
-        )
+            for number, index in ((row["block_number"], row["tx_index"]),)
+        }
+
+
+def _cursor(standing: asyncpg.Record) -> BlockRef:
+    return BlockRef(standing["number"], standing["hash"])
+
+
+def _page(standing: asyncpg.Record, wanted: Filter, found: Listed, stored: Mapping[Place, StoredTx]) -> TxPage:
+    ranges = map(BlockRange, standing["firsts"], standing["lasts"])
+    covered = within(joined(ranges), found.span)
+    complete = found.span is None or covered == (found.span,)
+    watched = standing["watched"]
+    complete = complete and (watched is None or wanted.within(watched))
+    txs = tuple(stored[place] for place in found.places)
+    return TxPage(txs, found.total, found.anchor, covered, complete, found.is_exact)
 
 
 @asynccontextmanager
@@ -325,14 +401,21 @@ async def snapshot(pool: Pool) -> AsyncIterator[Connection]:
         yield conn
 
 
+class TokenVersion(NamedTuple):
+    """What a token said of itself from a block on."""
+
+    since: int
+    token: StoredToken
+
+
 async def token_versions(
     conn: Connection, chain_id: int, addresses: Collection[bytes]
-) -> dict[bytes, list[asyncpg.Record]]:
+) -> dict[bytes, list[TokenVersion]]:
     """Return all versions of each token, oldest first."""
-    versions: dict[bytes, list[asyncpg.Record]] = defaultdict(list)
+    versions: dict[bytes, list[TokenVersion]] = defaultdict(list)
     if addresses:
-        for row in await conn.fetch(SQL_TOKENS, chain_id, list(addresses)):
-            versions[row["address"]].append(row)
+        for address, number, symbol, name, decimals in await conn.fetch(SQL_TOKENS, chain_id, list(addresses)):
+            versions[address].append(TokenVersion(number, StoredToken(address, symbol, name, decimals, read=True)))
     return versions
 
 
@@ -358,15 +441,16 @@ async def chains(pool: Pool) -> dict[str, int]:
     return {row["name"]: row["chain_id"] for row in rows}
 
 
-def at_block(versions: Sequence[asyncpg.Record], address: bytes, number: int) -> StoredToken:
+def at_block(versions: Sequence[TokenVersion], address: bytes, number: int) -> StoredToken:
     """Return the newest version that is not newer than block `number`, else the oldest there is.
 
     Metadata is read when a token is first seen at the head; what history says of it before that was not asked.
     """
     if not versions:
         return StoredToken(address)
-    row = next((v for v in reversed(versions) if v["block_number"] <= number), versions[0])
-    return StoredToken(address, row["symbol"], row["name"], row["decimals"])
+    if len(versions) == 1:
+        return versions[0].token
+    return next((each.token for each in reversed(versions) if each.since <= number), versions[0].token)
 
 
 def _transfer(row: asyncpg.Record) -> TokenTransfer:
@@ -384,28 +468,13 @@ def _transfer(row: asyncpg.Record) -> TokenTransfer:
 
 
 def stored_tx(row: asyncpg.Record, transfers: Sequence[StoredTransfer] = (), finality: HowFinal = "latest") -> StoredTx:
-    """Return a row of SQL_TRANSACTIONS, or of what has the same columns, as a transaction."""
+    """Return a row of SQL_TRANSACTIONS, or of what has the same columns in the same order, as a transaction."""
+    number, index, hash_, sender, recipient, created, value, gas_used, gas_price, status, block_hash, time = row
     return StoredTx(
-        block_number=row["block_number"],
-        block_hash=row["block_hash"],
-        tx_index=row["tx_index"],
-        hash=row["hash"],
-        sender=row["sender"],
-        recipient=row["recipient"],
-        contract_address=row["contract_address"],
-        value=int(row["value"]),
-        type=row["type"],
-        nonce=int(row["nonce"]),
-        gas=int(row["gas"]),
-        gas_used=int(row["gas_used"]),
-        gas_price=_int_or_none(row["gas_price"]),
-        effective_gas_price=_int_or_none(row["effective_gas_price"]),
-        status=row["status"],
-        block_time=row["block_time"],
-        transfers=tuple(transfers),
-        finality=finality,
-    )
+        number, index, hash_, sender, recipient, created, int(value), int(gas_used), int(gas_price or 0), status,
+        block_hash, time, tuple(transfers), finality,
+    )  # fmt: skip
 
 
-def _int_or_none(value: Decimal | None) -> int | None:
+def _int_or_none(value: Decimal | str | None) -> int | None:
     return None if value is None else int(value)

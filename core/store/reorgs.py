@@ -67,8 +67,8 @@ SQL_BLOCKS: Final = """
     limit $6 offset $7
 """
 SQL_TRANSACTIONS: Final = """
-    select t.block_number, t.tx_index, t.hash, t.sender, t.recipient, t.contract_address, t.value, t.type, t.nonce,
-        t.gas, t.gas_used, t.gas_price, t.effective_gas_price, t.status, b.block_time, b.hash as block_hash
+    select t.block_number, t.tx_index, t.hash, t.sender, t.recipient, t.contract_address, t.value, t.gas_used,
+        coalesce(t.effective_gas_price, t.gas_price), t.status, b.hash, b.block_time
     from chain.orphan_transaction t
     join chain.orphan_block b
         on b.chain_id = t.chain_id and b.detected_at = t.detected_at and b.number = t.block_number

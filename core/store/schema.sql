@@ -4,6 +4,8 @@ CREATE SCHEMA accounts;
 
 CREATE SCHEMA chain;
 
+CREATE SCHEMA wallet;
+
 CREATE DOMAIN chain.uint256 AS numeric(78,0);
 
 CREATE DOMAIN chain.uint64 AS numeric(20,0);
@@ -150,6 +152,22 @@ CREATE TABLE accounts.signing_key (
 );
 
 COMMENT ON TABLE accounts.signing_key IS 'HMAC keys of access tokens, readable by the API alone; rotated (ADR 0030).';
+
+CREATE TABLE chain.address_count (
+    chain_id bigint NOT NULL,
+    address bytea NOT NULL,
+    width integer NOT NULL,
+    first_block bigint NOT NULL,
+    total integer NOT NULL,
+    incoming integer NOT NULL,
+    outgoing integer NOT NULL
+);
+
+COMMENT ON TABLE chain.address_count IS 'How many rows of address_transaction an address has in a segment: always exact, or not here. Taken away in the transaction that takes away a row of the segment.';
+
+COMMENT ON COLUMN chain.address_count.width IS 'Blocks of the segment, which begins at first_block, a multiple of it.';
+
+COMMENT ON COLUMN chain.address_count.incoming IS 'Rows with a role of direction `in`, outgoing with one of `out` (core/store/listing.py); a row can be both.';
 
 CREATE TABLE chain.address_transaction (
     chain_id bigint NOT NULL,
@@ -511,6 +529,17 @@ CREATE TABLE chain.reorg (
 
 COMMENT ON TABLE chain.reorg IS 'One row per rewind: blocks above the ancestor up to the orphan were replaced.';
 
+CREATE TABLE chain.seal (
+    chain_id bigint NOT NULL,
+    width integer NOT NULL,
+    first_block bigint NOT NULL,
+    transactions bigint NOT NULL
+);
+
+COMMENT ON TABLE chain.seal IS 'Segments of finalized blocks that are counted. An address without a row in address_count has few transactions there (core/store/counts.py).';
+
+COMMENT ON COLUMN chain.seal.transactions IS 'How many transactions of the segment are stored.';
+
 CREATE VIEW chain.tick AS
  SELECT chain_id,
     block_number,
@@ -702,6 +731,119 @@ COMMENT ON COLUMN chain.watched_vault.watched_from IS 'First block the head writ
 
 COMMENT ON COLUMN chain.watched_vault.scanned IS 'Finalized blocks whose logs of this vault were asked for by address as well.';
 
+CREATE TABLE wallet.activation (
+    activation_id uuid NOT NULL,
+    chain_id bigint NOT NULL,
+    wallet bytea NOT NULL,
+    code_hashes jsonb NOT NULL,
+    activated_at timestamp with time zone NOT NULL,
+    activated_by text NOT NULL,
+    because text NOT NULL,
+    revoked_at timestamp with time zone,
+    revoked_by text
+);
+
+COMMENT ON TABLE wallet.activation IS 'Without a row that is not revoked, and the setting live, nothing is signed for a wallet.';
+
+COMMENT ON COLUMN wallet.activation.code_hashes IS 'keccak-256 of the code of every contract it may call, by address.';
+
+CREATE TABLE wallet.attempt (
+    tx_hash bytea NOT NULL,
+    intent_id uuid NOT NULL,
+    place integer NOT NULL,
+    kind text NOT NULL,
+    raw bytea NOT NULL,
+    gas bigint NOT NULL,
+    fee_cap chain.uint256 NOT NULL,
+    tip_cap chain.uint256 NOT NULL,
+    head_number bigint NOT NULL,
+    signed_at timestamp with time zone NOT NULL,
+    note text DEFAULT ''::text NOT NULL,
+    CONSTRAINT attempt_kind_check CHECK ((kind = ANY (ARRAY['send'::text, 'cancel'::text]))),
+    CONSTRAINT attempt_tx_hash_check CHECK ((octet_length(tx_hash) = 32))
+);
+
+COMMENT ON TABLE wallet.attempt IS 'Signed transactions, committed before a node sees them; all of one intent have its nonce.';
+
+COMMENT ON COLUMN wallet.attempt.note IS 'What the node said to the last broadcast.';
+
+CREATE TABLE wallet.halt (
+    halt_id uuid NOT NULL,
+    halted_at timestamp with time zone NOT NULL,
+    halted_by text NOT NULL,
+    because text NOT NULL,
+    lifted_at timestamp with time zone,
+    lifted_by text
+);
+
+COMMENT ON TABLE wallet.halt IS 'The kill switch: while a row is not lifted, nothing is signed or broadcast for any wallet.';
+
+CREATE TABLE wallet.intent (
+    intent_id uuid NOT NULL,
+    chain_id bigint NOT NULL,
+    wallet bytea NOT NULL,
+    owner text NOT NULL,
+    kind text NOT NULL,
+    target bytea NOT NULL,
+    data bytea NOT NULL,
+    value chain.uint256 NOT NULL,
+    priority smallint NOT NULL,
+    deadline timestamp with time zone NOT NULL,
+    queued_at timestamp with time zone DEFAULT now() NOT NULL,
+    cancel_at timestamp with time zone,
+    cancel_by text,
+    cancel_because text,
+    state text DEFAULT 'queued'::text NOT NULL,
+    nonce bigint,
+    outcome text,
+    note text DEFAULT ''::text NOT NULL,
+    changed_at timestamp with time zone DEFAULT now() NOT NULL,
+    reopened integer DEFAULT 0 NOT NULL,
+    CONSTRAINT intent_check CHECK (((state = ANY (ARRAY['pending'::text, 'mined'::text, 'settled'::text, 'lost'::text])) = (nonce IS NOT NULL))),
+    CONSTRAINT intent_check1 CHECK (((state = ANY (ARRAY['mined'::text, 'settled'::text])) = (outcome IS NOT NULL))),
+    CONSTRAINT intent_outcome_check CHECK ((outcome = ANY (ARRAY['done'::text, 'reverted'::text, 'cancelled'::text]))),
+    CONSTRAINT intent_priority_check CHECK (((priority >= 1) AND (priority <= 5))),
+    CONSTRAINT intent_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'pending'::text, 'mined'::text, 'settled'::text, 'dropped'::text, 'rehearsed'::text, 'lost'::text]))),
+    CONSTRAINT intent_target_check CHECK ((octet_length(target) = 20)),
+    CONSTRAINT intent_wallet_check CHECK ((octet_length(wallet) = 20))
+);
+
+COMMENT ON TABLE wallet.intent IS 'What features mean to send. They insert and read; the sender alone moves the state (docs/sending.md).';
+
+COMMENT ON COLUMN wallet.intent.note IS 'Why it is where it is, for people.';
+
+COMMENT ON COLUMN wallet.intent.reopened IS 'How often a reorg took it out of a block.';
+
+CREATE TABLE wallet.movement (
+    tx_hash bytea NOT NULL,
+    asset bytea NOT NULL,
+    amount numeric(79,0) NOT NULL
+);
+
+COMMENT ON TABLE wallet.movement IS 'The ledger: what a receipt moved into (positive) or out of the wallet; empty asset: wei, fee included.';
+
+CREATE TABLE wallet.receipt (
+    tx_hash bytea NOT NULL,
+    intent_id uuid NOT NULL,
+    block_number bigint NOT NULL,
+    block_hash bytea NOT NULL,
+    ok boolean NOT NULL,
+    gas_used bigint NOT NULL,
+    fee chain.uint256 NOT NULL,
+    logs jsonb NOT NULL
+);
+
+COMMENT ON TABLE wallet.receipt IS 'Of the one attempt of an intent that is in the chain; taken away when a reorg takes the block.';
+
+CREATE TABLE wallet.spend (
+    intent_id uuid NOT NULL,
+    asset bytea NOT NULL,
+    amount chain.uint256 NOT NULL,
+    at timestamp with time zone NOT NULL
+);
+
+COMMENT ON TABLE wallet.spend IS 'The most that a signed intent may take out: what the caps of 24 hours count.';
+
 ALTER TABLE ONLY accounts.api_token
     ADD CONSTRAINT api_token_pkey PRIMARY KEY (token_hash);
 
@@ -728,6 +870,9 @@ ALTER TABLE ONLY accounts.session
 
 ALTER TABLE ONLY accounts.signing_key
     ADD CONSTRAINT signing_key_pkey PRIMARY KEY (kid);
+
+ALTER TABLE ONLY chain.address_count
+    ADD CONSTRAINT address_count_pkey PRIMARY KEY (chain_id, address, width, first_block);
 
 ALTER TABLE ONLY chain.address_transaction
     ADD CONSTRAINT address_transaction_pkey PRIMARY KEY (chain_id, address, block_number, tx_index);
@@ -789,6 +934,9 @@ ALTER TABLE ONLY chain.quarantine
 ALTER TABLE ONLY chain.reorg
     ADD CONSTRAINT reorg_pkey PRIMARY KEY (chain_id, detected_at, orphan_hash);
 
+ALTER TABLE ONLY chain.seal
+    ADD CONSTRAINT seal_pkey PRIMARY KEY (chain_id, width, first_block);
+
 ALTER TABLE ONLY chain.token
     ADD CONSTRAINT token_pkey PRIMARY KEY (chain_id, address, block_number);
 
@@ -813,11 +961,43 @@ ALTER TABLE ONLY chain.verified
 ALTER TABLE ONLY chain.watched_vault
     ADD CONSTRAINT watched_vault_pkey PRIMARY KEY (chain_id, vault);
 
+ALTER TABLE ONLY wallet.activation
+    ADD CONSTRAINT activation_pkey PRIMARY KEY (activation_id);
+
+ALTER TABLE ONLY wallet.attempt
+    ADD CONSTRAINT attempt_intent_id_place_key UNIQUE (intent_id, place);
+
+ALTER TABLE ONLY wallet.attempt
+    ADD CONSTRAINT attempt_pkey PRIMARY KEY (tx_hash);
+
+ALTER TABLE ONLY wallet.halt
+    ADD CONSTRAINT halt_pkey PRIMARY KEY (halt_id);
+
+ALTER TABLE ONLY wallet.intent
+    ADD CONSTRAINT intent_chain_id_wallet_nonce_key UNIQUE (chain_id, wallet, nonce);
+
+ALTER TABLE ONLY wallet.intent
+    ADD CONSTRAINT intent_pkey PRIMARY KEY (intent_id);
+
+ALTER TABLE ONLY wallet.movement
+    ADD CONSTRAINT movement_pkey PRIMARY KEY (tx_hash, asset);
+
+ALTER TABLE ONLY wallet.receipt
+    ADD CONSTRAINT receipt_intent_id_key UNIQUE (intent_id);
+
+ALTER TABLE ONLY wallet.receipt
+    ADD CONSTRAINT receipt_pkey PRIMARY KEY (tx_hash);
+
+ALTER TABLE ONLY wallet.spend
+    ADD CONSTRAINT spend_pkey PRIMARY KEY (intent_id, asset);
+
 CREATE UNIQUE INDEX api_token_owner ON accounts.api_token USING btree (user_id) WHERE ((user_id IS NOT NULL) AND (revoked_at IS NULL));
 
 CREATE INDEX audit_at ON accounts.audit USING btree (at);
 
 CREATE INDEX session_of ON accounts.session USING btree (user_id) WHERE (ended_at IS NULL);
+
+CREATE INDEX address_count_by_block ON chain.address_count USING btree (chain_id, first_block);
 
 CREATE INDEX block_by_time ON ONLY chain.block USING btree (chain_id, block_time, number);
 
@@ -841,10 +1021,23 @@ CREATE INDEX vault_event_by_resolver ON chain.vault_event USING btree (chain_id,
 
 CREATE INDEX vault_upgrade ON chain.vault_event USING btree (chain_id, vault, block_number, log_index) WHERE (kind = 'upgraded'::text);
 
+CREATE UNIQUE INDEX activation_active ON wallet.activation USING btree (chain_id, wallet) WHERE (revoked_at IS NULL);
+
+CREATE INDEX intent_open ON wallet.intent USING btree (chain_id, wallet, priority, queued_at) WHERE (state = ANY (ARRAY['queued'::text, 'pending'::text, 'mined'::text]));
+
+CREATE INDEX intent_queued_at ON wallet.intent USING btree (queued_at);
+
+CREATE INDEX spend_at ON wallet.spend USING btree (at);
+
 GRANT USAGE ON SCHEMA accounts TO chainworkd_api;
 
 GRANT USAGE ON SCHEMA chain TO chainworkd_api;
 GRANT USAGE ON SCHEMA chain TO chainworkd_worker;
+GRANT USAGE ON SCHEMA chain TO chainworkd_sender;
+
+GRANT USAGE ON SCHEMA wallet TO chainworkd_sender;
+GRANT USAGE ON SCHEMA wallet TO chainworkd_worker;
+GRANT USAGE ON SCHEMA wallet TO chainworkd_api;
 
 GRANT SELECT,INSERT ON TABLE accounts.api_token TO chainworkd_api;
 
@@ -878,11 +1071,15 @@ GRANT UPDATE(ended_because) ON TABLE accounts.session TO chainworkd_api;
 
 GRANT SELECT,INSERT,DELETE ON TABLE accounts.signing_key TO chainworkd_api;
 
+GRANT SELECT ON TABLE chain.address_count TO chainworkd_worker;
+GRANT SELECT ON TABLE chain.address_count TO chainworkd_api;
+
 GRANT SELECT ON TABLE chain.address_transaction TO chainworkd_api;
 GRANT SELECT ON TABLE chain.address_transaction TO chainworkd_worker;
 
 GRANT SELECT ON TABLE chain.alarm TO chainworkd_worker;
 GRANT SELECT ON TABLE chain.alarm TO chainworkd_api;
+GRANT SELECT ON TABLE chain.alarm TO chainworkd_sender;
 
 GRANT SELECT ON TABLE chain.block TO chainworkd_api;
 GRANT SELECT ON TABLE chain.block TO chainworkd_worker;
@@ -938,6 +1135,9 @@ GRANT SELECT ON TABLE chain.quarantine TO chainworkd_api;
 GRANT SELECT ON TABLE chain.reorg TO chainworkd_api;
 GRANT SELECT ON TABLE chain.reorg TO chainworkd_worker;
 
+GRANT SELECT ON TABLE chain.seal TO chainworkd_worker;
+GRANT SELECT ON TABLE chain.seal TO chainworkd_api;
+
 GRANT SELECT ON TABLE chain.tick TO chainworkd_worker;
 GRANT SELECT ON TABLE chain.tick TO chainworkd_api;
 
@@ -964,6 +1164,89 @@ GRANT SELECT ON TABLE chain.verified TO chainworkd_api;
 
 GRANT SELECT ON TABLE chain.watched_vault TO chainworkd_worker;
 GRANT SELECT ON TABLE chain.watched_vault TO chainworkd_api;
+
+GRANT SELECT ON TABLE wallet.activation TO chainworkd_sender;
+GRANT SELECT ON TABLE wallet.activation TO chainworkd_worker;
+GRANT SELECT ON TABLE wallet.activation TO chainworkd_api;
+
+GRANT SELECT,INSERT ON TABLE wallet.attempt TO chainworkd_sender;
+GRANT SELECT ON TABLE wallet.attempt TO chainworkd_worker;
+GRANT SELECT ON TABLE wallet.attempt TO chainworkd_api;
+
+GRANT UPDATE(note) ON TABLE wallet.attempt TO chainworkd_sender;
+
+GRANT SELECT ON TABLE wallet.halt TO chainworkd_sender;
+GRANT SELECT ON TABLE wallet.halt TO chainworkd_worker;
+GRANT SELECT ON TABLE wallet.halt TO chainworkd_api;
+
+GRANT SELECT ON TABLE wallet.intent TO chainworkd_sender;
+GRANT SELECT ON TABLE wallet.intent TO chainworkd_worker;
+GRANT SELECT ON TABLE wallet.intent TO chainworkd_api;
+
+GRANT INSERT(intent_id) ON TABLE wallet.intent TO chainworkd_worker;
+GRANT INSERT(intent_id) ON TABLE wallet.intent TO chainworkd_api;
+
+GRANT INSERT(chain_id) ON TABLE wallet.intent TO chainworkd_worker;
+GRANT INSERT(chain_id) ON TABLE wallet.intent TO chainworkd_api;
+
+GRANT INSERT(wallet) ON TABLE wallet.intent TO chainworkd_worker;
+GRANT INSERT(wallet) ON TABLE wallet.intent TO chainworkd_api;
+
+GRANT INSERT(owner) ON TABLE wallet.intent TO chainworkd_worker;
+GRANT INSERT(owner) ON TABLE wallet.intent TO chainworkd_api;
+
+GRANT INSERT(kind) ON TABLE wallet.intent TO chainworkd_worker;
+GRANT INSERT(kind) ON TABLE wallet.intent TO chainworkd_api;
+
+GRANT INSERT(target) ON TABLE wallet.intent TO chainworkd_worker;
+GRANT INSERT(target) ON TABLE wallet.intent TO chainworkd_api;
+
+GRANT INSERT(data) ON TABLE wallet.intent TO chainworkd_worker;
+GRANT INSERT(data) ON TABLE wallet.intent TO chainworkd_api;
+
+GRANT INSERT(value) ON TABLE wallet.intent TO chainworkd_worker;
+GRANT INSERT(value) ON TABLE wallet.intent TO chainworkd_api;
+
+GRANT INSERT(priority) ON TABLE wallet.intent TO chainworkd_worker;
+GRANT INSERT(priority) ON TABLE wallet.intent TO chainworkd_api;
+
+GRANT INSERT(deadline) ON TABLE wallet.intent TO chainworkd_worker;
+GRANT INSERT(deadline) ON TABLE wallet.intent TO chainworkd_api;
+
+GRANT UPDATE(cancel_at) ON TABLE wallet.intent TO chainworkd_worker;
+GRANT UPDATE(cancel_at) ON TABLE wallet.intent TO chainworkd_api;
+
+GRANT UPDATE(cancel_by) ON TABLE wallet.intent TO chainworkd_worker;
+GRANT UPDATE(cancel_by) ON TABLE wallet.intent TO chainworkd_api;
+
+GRANT UPDATE(cancel_because) ON TABLE wallet.intent TO chainworkd_worker;
+GRANT UPDATE(cancel_because) ON TABLE wallet.intent TO chainworkd_api;
+
+GRANT UPDATE(state) ON TABLE wallet.intent TO chainworkd_sender;
+
+GRANT UPDATE(nonce) ON TABLE wallet.intent TO chainworkd_sender;
+
+GRANT UPDATE(outcome) ON TABLE wallet.intent TO chainworkd_sender;
+
+GRANT UPDATE(note) ON TABLE wallet.intent TO chainworkd_sender;
+
+GRANT UPDATE(changed_at) ON TABLE wallet.intent TO chainworkd_sender;
+
+GRANT UPDATE(reopened) ON TABLE wallet.intent TO chainworkd_sender;
+
+GRANT SELECT,INSERT,DELETE ON TABLE wallet.movement TO chainworkd_sender;
+GRANT SELECT ON TABLE wallet.movement TO chainworkd_worker;
+GRANT SELECT ON TABLE wallet.movement TO chainworkd_api;
+
+GRANT SELECT,INSERT,DELETE ON TABLE wallet.receipt TO chainworkd_sender;
+GRANT SELECT ON TABLE wallet.receipt TO chainworkd_worker;
+GRANT SELECT ON TABLE wallet.receipt TO chainworkd_api;
+
+GRANT SELECT,INSERT ON TABLE wallet.spend TO chainworkd_sender;
+GRANT SELECT ON TABLE wallet.spend TO chainworkd_worker;
+GRANT SELECT ON TABLE wallet.spend TO chainworkd_api;
+
+GRANT UPDATE(amount) ON TABLE wallet.spend TO chainworkd_sender;
 
 ALTER DEFAULT PRIVILEGES FOR ROLE chainworkd_indexer IN SCHEMA chain GRANT SELECT ON TABLES TO chainworkd_worker;
 ALTER DEFAULT PRIVILEGES FOR ROLE chainworkd_indexer IN SCHEMA chain GRANT SELECT ON TABLES TO chainworkd_api;

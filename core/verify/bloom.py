@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from eth_hash.auto import keccak
-
+from core.keccak import keccak
 from core.types import Log
 
 BITS: Final = 2_048

@@ -11,10 +11,9 @@ from enum import IntFlag
 from functools import cached_property
 from typing import Final
 
-from eth_hash.auto import keccak
-
 from core.errors import Unverified
 from core.hex import to_hex
+from core.keccak import keccak
 from core.types import Block, Tx
 from core.verify import bloom, encode, rlp
 from core.verify.trie import ordered_root

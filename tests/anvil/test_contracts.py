@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eth_hash.auto import keccak
 
 from builders.call import encode, invoke, signature, topic
 from contracts import abi, deployments
+from core.keccak import keccak
 from devnet.artifacts import Artifacts
 
 Entry = Mapping[str, Any]

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from eth_abi.abi import decode
-from eth_hash.auto import keccak
 
 from core.hex import from_hex, to_hex
+from core.keccak import keccak
 from core.rpc.caller import MULTICALL3, RpcCaller
 from core.rpc.client import RpcClient
 from core.rpc.source import RpcSource

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 from eth_abi.abi import decode
-from eth_hash.auto import keccak
 
 from builders import signed_vault
 from builders.call import Call, create, invoke, selector, topic
 from builders.signed_vault import ETHER, Withdrawal
 from core.errors import RpcRefused
+from core.keccak import keccak
 from core.rpc.client import RpcClient
 from devnet.anvil import Anvil
 from devnet.artifacts import Artifacts

@@ -330,8 +330,8 @@ async def test_a_page_past_the_end_is_empty_and_leads_back(bench: Bench) -> None
 async def test_an_address_without_transactions_has_no_pages(bench: Bench) -> None:
     await many(bench, 5)
     body = (await bench.get(f"{V1}/transactions/address/0x{'00' * 20}")).json()
-    assert body == {"data": [], "page": 1, "page_size": 20, "total_results": 0, "total_pages": 0,
-                    "next_page_url": None, "prev_page_url": None, "next_cursor": None, "as_of": 1,
+    assert body == {"data": [], "page": 1, "page_size": 20, "total_results": 0, "total_is_exact": True,
+                    "total_pages": 0, "next_page_url": None, "prev_page_url": None, "next_cursor": None, "as_of": 1,
                     "complete": True, "covered": [[0, 1]]}  # fmt: skip
 
 

@@ -170,6 +170,17 @@ async def test_a_token_is_priced_at_a_block_and_at_a_time(desk: Desk) -> None:
     assert (unknown["value"], unknown["reason"]) == (None, "no_route")
 
 
+async def test_a_token_whose_decimals_are_not_read_yet_has_no_price_yet(desk: Desk, pool: Pool) -> None:
+    await desk.store.commit(chain(205, {10: market(), 201: market("0.1")}), after=None)
+    await pool.execute("delete from chain.token where address = $1", LINK)
+    price = (await desk.get(f"/tokens/{checksum(LINK)}/price?at=200"))["price"]
+    found = await desk.get(PATH)
+    for each in (price, found["token_transfers"][0]["price"]):
+        assert (each["value"], each["spot"], each["confidence"], each["reason"]) == (None, None, None, "not_covered")
+    assert found["token_transfers"][0]["amount_usd"] == Decimal("157.50"), "an amount needs no decimals"
+    assert "are not read yet" in (await desk.get(f"/prices/candles?token={checksum(LINK)}", 503))["error"]
+
+
 async def test_candles_are_what_the_pool_did(desk: Desk) -> None:
     logs = {n: market(price) for n, price in ((10, "0.005"), (11, "0.0052"), (12, "0.0049"), (40, "0.0051"))}
     await desk.store.commit(chain(60, logs), after=None)

@@ -7,18 +7,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
-    "accounts",
-    "api",
-    "builders",
-    "contracts",
-    "core",
-    "daemon",
-    "devnet",
-    "droids",
-    "indexer",
-    "prices",
-    "simulator",
-)
+    "accounts", "api", "builders", "contracts", "core", "daemon", "devnet", "droids", "indexer", "prices", "simulator",
+    "wallet",
+)  # fmt: skip
 
 
 @cache

@@ -14,10 +14,11 @@ VAGUE = frozenset({"config", "utils", "util", "helpers", "helper", "common", "ma
 PURE = (
     "indexer/plan.py", "indexer/link.py", "indexer/verify.py", "indexer/decode/*.py", "core/rpc/wire.py",
     "core/rpc/encode.py", "core/rpc/refusals.py", "core/rpc/limits.py", "core/rpc/hedge.py", "core/hex.py",
-    "core/types.py", "core/store/bulk.py", "indexer/compiled/[ac-mo-z]*.py", "indexer/compiled/blocks.py",
-    "api/amounts.py",
+    "core/keccak.py", "core/types.py", "core/store/bulk.py", "indexer/compiled/[ac-mo-z]*.py",
+    "indexer/compiled/blocks.py", "api/amounts.py",
     "api/addresses.py", "builders/*.py", "builders/*/*.py", "api/builder/fields.py", "api/builder/bodies.py",
     "api/builder/delegated.py", "prices/routes.py", "prices/judge.py",
+    "wallet/types.py", "wallet/judge.py", "wallet/fees.py", "wallet/policy.py", "wallet/ledger.py",
     "droids/droid.py", "droids/market.py", "droids/trend.py", "droids/ladder.py", "droids/decide.py",
     "droids/course.py", "droids/book.py", "droids/plan.py", "droids/strategies.py", "droids/backtest.py",
 )  # fmt: skip

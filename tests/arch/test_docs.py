@@ -126,7 +126,7 @@ def test_the_documented_defaults_are_the_defaults() -> None:
         if name.startswith("CHAINWORKD_"):
             continue
         model: Any = Settings
-        for part in name.replace("chains.<name>", "chains").split("."):
+        for part in name.replace(".<name>", "").split("."):
             field = model.model_fields[part]
             kind = _bare(field.annotation)
             model = get_args(kind)[1] if get_origin(kind) is dict else kind

@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from eth_hash.auto import keccak
-
+from core.keccak import keccak
 from tests.e2e.moves import Move, moves
 
 STATUS = {"0x1": "success", "0x0": "failed"}

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from eth_abi.abi import decode
-from eth_hash.auto import keccak
+
+from core.keccak import keccak
 
 TRANSFER = "0x" + keccak(b"Transfer(address,address,uint256)").hex()
 SINGLE = "0x" + keccak(b"TransferSingle(address,address,address,uint256,uint256)").hex()

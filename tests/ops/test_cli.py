@@ -129,7 +129,7 @@ async def test_run_without_a_chain_says_what_to_set(cli: Cli) -> None:
     assert not (cli.folder / "data").exists()
 
 
-@pytest.mark.parametrize("role", ["indexer", "backfill", "api"])
+@pytest.mark.parametrize("role", ["indexer", "backfill", "api", "sender"])
 async def test_one_role_alone_never_starts_a_server(cli: Cli, role: str) -> None:
     done = await cli("run", role, CHAINWORKD_RPC_URL="http://127.0.0.1:1")
     assert (done.code, done.err.count("\n")) == (78, 1)
@@ -137,7 +137,7 @@ async def test_one_role_alone_never_starts_a_server(cli: Cli, role: str) -> None
     assert not (cli.folder / "data").exists()
 
 
-@pytest.mark.parametrize("role", ["worker", "sender"])
+@pytest.mark.parametrize("role", ["worker"])
 async def test_a_role_that_does_not_exist_yet_says_so(cli: Cli, role: str) -> None:
     done = await cli("run", role)
     assert (done.code, done.err.count("\n")) == (78, 1)

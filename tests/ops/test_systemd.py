@@ -15,7 +15,7 @@ from core import systemd
 from core.pulse import Pulse
 from core.settings import load
 from daemon.cli import parser
-from daemon.processes import ROLES
+from daemon.processes import ALONE, ROLES
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 PROGRAM = "/opt/chainworkd/bin/chainworkd"
@@ -95,8 +95,8 @@ def test_a_failure_is_restarted_and_a_wrong_setting_is_not(unit: Path) -> None:
     service = found["Service"]
     assert service["Type"] == "notify"
     assert (service["Restart"], service["RestartPreventExitStatus"]) == ("on-failure", "78")
-    # Worker and sender have no service yet: nobody would feed it.
-    fed = unit.stem.removeprefix("chainworkd-") in ROLES
+    # The worker has no service yet: nobody would feed it.
+    fed = unit.stem.removeprefix("chainworkd-") in (*ROLES, *ALONE)
     assert service.get("WatchdogSec") == ("60s" if fed else None)
     assert found["Unit"]["Requires"] == "chainworkd-migrate.service"
     assert found["Unit"]["StartLimitIntervalSec"] == "0"

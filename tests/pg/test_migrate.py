@@ -7,6 +7,7 @@ import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 import asyncpg
@@ -17,7 +18,8 @@ from core.store import binaries
 from core.store.dsn import parse
 from core.store.embedded import EmbeddedPostgres
 from core.store.migrate import MigrationStatus, migrate, status
-from core.store.schema import dump_schema
+from core.store.schema import HEADER, SCHEMA, dump_schema
+from daemon.schema import MIGRATIONS
 
 REPOSITORY = Path(__file__).parents[2]
 FIRST = "-- migrate:up\ncreate table one (n int);\n-- migrate:down\ndrop table one;\n"
@@ -83,6 +85,24 @@ async def test_a_migration_older_than_an_applied_one_is_refused(empty_database_u
     await migrate(empty_database_url, [write(directory, {"0004_slow.sql": SLOW})])
     with pytest.raises(BadConfig, match="0003"):
         await migrate(empty_database_url, [write(directory, {"0003_late.sql": BROKEN})])
+
+
+async def test_a_folder_may_be_behind_another_one(empty_database_url: str, directory: Path, tmp_path: Path) -> None:
+    other = write(tmp_path / "other", {"0004_slow.sql": SLOW})
+    await migrate(empty_database_url, [directory, other])
+    write(directory, {"0003_late.sql": "-- migrate:up\ncreate table late (n int);\n-- migrate:down\n"})
+    assert await migrate(empty_database_url, [directory, other]) == ["0003_late.sql"]
+    assert await tables(empty_database_url) == {"one", "two", "slow", "late"}
+
+
+async def test_a_database_of_before_takes_what_came_since_in_every_folder(empty_database_url: str) -> None:
+    core, accounts, *_ = MIGRATIONS
+    early = [each for each in sorted(core.glob("*.sql")) if each.name < "0012"]
+    with TemporaryDirectory() as name:
+        folder = write(Path(name), {each.name: each.read_text() for each in early})
+        await migrate(empty_database_url, [folder, accounts])
+    await migrate(empty_database_url, MIGRATIONS)
+    assert HEADER + await dump_schema(empty_database_url) == SCHEMA.read_text()
 
 
 CHILD = """

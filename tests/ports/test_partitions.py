@@ -23,10 +23,14 @@ async def test_a_look_up_by_hash_reads_one_index_and_one_partition(database_url:
         assert found is not None and found.hash == wanted.hash
 
         async with pool.acquire() as conn:
-            key = await plan(conn, reader.SQL_PLACES_OF_HASH, "(bigint, bigint)", f"(1, {hash_key(wanted.hash)})")
+            key = await plan(
+                conn, reader.SQL_PLACES_OF_HASHES, "(bigint, bigint[])", f"(1, array[{hash_key(wanted.hash)}])"
+            )
             assert "Only Scan using tx_hash_pkey" in key
             for sql in (reader.SQL_TRANSACTIONS, reader.SQL_TRANSFERS):
-                row = await plan(conn, sql, "(bigint, bigint[], integer[])", "(1, array[1]::bigint[], array[1])")
+                row = await plan(
+                    conn, sql, "(bigint, bigint[], integer[], bigint, bigint)", "(1, array[1], array[1], 1, 1)"
+                )
                 assert {number for _, number in re.findall(r"on (\w+)_p(\d+)", row)} == {"00000000"}
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 import asyncpg
 
 from core.store.alarm import PgAlarms
+from core.store.counts import PgCounts, Scale
 from core.store.facts import SQL_AFTER, PgFacts, told_of
 from core.store.finality import PgFinality
 from core.store.pg import SQL_CURSOR, PgStore
@@ -36,6 +37,19 @@ SQL_DIFFERENT = """
     (select to_jsonb(t) - 'chain_id' as row from chain.{table} t where chain_id = {left}
     except all
     select to_jsonb(t) - 'chain_id' from chain.{table} t where chain_id = {right})
+    limit 1
+"""
+SQL_WRONG_COUNT = """
+    select * from (
+        select c.*, (
+            select count(*) from chain.address_transaction a
+            where a.chain_id = c.chain_id and a.address = c.address
+                and a.block_number between c.first_block and c.first_block + c.width - 1
+        ) as truly
+        from chain.address_count c
+        where c.chain_id = $1
+    ) as counted
+    where total <> truly
     limit 1
 """
 FRESH = 1_000_000  # added to a chain's id for its fresh index
@@ -80,6 +94,7 @@ class PgDatabase:
         self.keep = keep_of(world.plan.mode)
         self.derived = (TransferTable(lambda *_: None),)
         self._faulty = cast(Pool, FaultyPool(pool, world))
+        self._counts = PgCounts(pool, chain, incoming=22, outgoing=9, scale=Scale(wide=8, narrow=2, least=1))
 
     def doors(self) -> Doors:
         """Return what a process that starts now has of it."""
@@ -97,8 +112,13 @@ class PgDatabase:
         """Do nothing: connections fail midway by themselves."""
 
     async def look(self, after: int) -> Stored:
-        """Return all of one moment, with the facts after this number."""
+        """Return all of one moment, with the facts after this number. Counts are looked at, and more are made."""
         with working():
+            row = await self._pool.fetchrow(SQL_WRONG_COUNT, self._chain)
+            if row is not None:
+                raise Diverged(f"count: {dict(row)}")
+            for segment in await self._counts.unsealed(4):
+                await self._counts.seal(segment)
             return await look(self._pool, self._chain, after)
 
     def content(self, block: Block) -> object:

@@ -1,10 +1,10 @@
 """What tokens say of themselves, made safe."""
 
 from eth_abi.abi import encode
-from eth_hash.auto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.keccak import keccak
 from indexer.decode.metadata import GETTERS, MAX_CHARACTERS, Metadata, metadata, text, whole
 
 

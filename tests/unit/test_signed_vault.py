@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 from eth_abi.abi import encode
-from eth_hash.auto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.keccak import keccak
 from core.types import Block, Log, Receipt, Tx
 from indexer.decode import signed_vault
 from indexer.decode.signed_vault import DECODERS, Generation, VaultEvent

@@ -2,10 +2,10 @@
 
 import pytest
 from eth_abi.abi import encode
-from eth_hash.auto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.keccak import keccak
 from core.types import Log, TokenStandard
 from indexer.decode import transfers
 from indexer.decode.tables import POOL_TOPICS

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from eth_hash.auto import keccak
 
 from core.errors import Unverified
+from core.keccak import keccak
 from core.types import Block, Log, Tx
 from core.verify import bloom, encode, rlp
 from core.verify.checks import ALL, NONE, OF_HEADER, Check, can_tell, named, names, passed, verify

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from eth_hash.auto import keccak as keccak_of
 
 from core.errors import BadAnswer
+from core.keccak import keccak as keccak_of
 from core.rpc import wire
 from core.store.bulk import Unusual
 from core.types import Block, Tx
