@@ -4,12 +4,13 @@ from typing import Annotated
 
 from pydantic import Field
 
+from core.droid_places import DroidAccountSettings, DroidPoolSettings, PlaceId
 from core.fields import Part, Seconds
 from core.types import U256_MAX
 
 
 class DroidSettings(Part):
-    """The pace of all droids and their guards (docs/droids.md). Times are seconds."""
+    """The pace of all droids and their guards (docs/droids.md), and what they may be told to use. Times are seconds."""
 
     sample_s: Annotated[int, Field(ge=1, le=3_600)] = 60
     tau_s: Annotated[int, Field(ge=1, le=86_400 * 30)] = 3_600
@@ -24,3 +25,5 @@ class DroidSettings(Part):
     head_age_s: Annotated[int, Field(ge=1, le=3_600)] = 60
     min_native_wei: Annotated[int, Field(ge=0, le=U256_MAX)] = 10_000_000_000_000_000
     poll_s: Seconds = 1.0
+    pools: dict[PlaceId, DroidPoolSettings] = Field(default={})
+    accounts: dict[PlaceId, DroidAccountSettings] = Field(default={})

@@ -25,6 +25,7 @@ from pydantic_settings import (
 )
 from typing_extensions import override
 
+from core.droid_places import place_faults
 from core.droid_settings import DroidSettings
 from core.errors import BadConfig
 from core.fields import (
@@ -489,7 +490,8 @@ def _contradictions(settings: Settings) -> list[str]:
     ports = [port for port in own if port]
     faults += [f"ops, api: port {double} is used twice" for double in _doubles(ports)]
     chains = {name: chain.chain_id for name, chain in settings.chains.items()}
-    return [*faults, *wallet_faults(settings.wallets, chains)]
+    faults += wallet_faults(settings.wallets, chains)
+    return [*faults, *place_faults(settings.droids.pools, settings.droids.accounts, chains, settings.wallets)]
 
 
 def _doubles(numbers: list[int]) -> list[int]:

@@ -93,12 +93,23 @@ class _Tally:
     ladders: list[tuple[int, tuple[Span, ...]]] = field(default_factory=list)
 
 
+def gas_of(closed: int, opened: int) -> int:
+    """Return about how much gas one transaction takes that closes and opens so many positions."""
+    if not closed and not opened:
+        return 0
+    return (closed + opened) * GAS_CHANGE if closed else GAS_FIRST + opened * GAS_MINT
+
+
 def first_amounts(course: Course) -> Amounts:
     """Return the funding as every strategy gets it: half of it in each token, at the first price."""
-    square, half = course.first.sqrt_x96**2, course.funding // 2
-    market = course.market
+    return halves(course.market, course.funding, course.first.sqrt_x96)
+
+
+def halves(market: Market, funding: int, sqrt_x96: int) -> Amounts:
+    """Return base units of the quote as amounts of token0 and token1, half of the worth in each."""
+    square, half = sqrt_x96**2, funding // 2
     base = (half << 192) // square if market.base_is_token0 else half * square >> 192
-    return market.split((base, course.funding - market.quote_of(base, course.first.sqrt_x96)))
+    return market.split((base, funding - market.quote_of(base, sqrt_x96)))
 
 
 def run(course: Course, strategy: Strategy, costs: Costs) -> Generator[int, None, Outcome]:
@@ -158,7 +169,7 @@ class _Runner:
         self.book.open(shares)
         self._put_in = sum(share.amounts[0] for share in shares), sum(share.amounts[1] for share in shares)
         opened = len(shares)
-        gas = (closed + opened) * GAS_CHANGE if closed else GAS_FIRST + opened * GAS_MINT
+        gas = gas_of(closed, opened)
         if closed or opened:
             self._tally.gas += self._costs.quote(gas, self._market, mark.spot.sqrt_x96)
             self._tally.moves += 1

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from builders.ticks import MAX_TICK, sqrt_at
@@ -16,7 +16,17 @@ MOST_BUCKETS: Final = 10_000
 MOST_DEVIATION: Final = Decimal("0.5")
 AUTOMATIC: Final = (Decimal("0.25"), Decimal("0.75"))  # what a negative RANGE_RATIO stands for
 
-Positive = Annotated[Decimal, Field(gt=0, lt=Decimal("1e30"))]
+
+def _number(value: Any) -> Any:
+    # pydantic would take "10" and true for numbers, and a binary float for what somebody typed.
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise ValueError("expected a number")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_number)]
+Number = Annotated[Decimal, BeforeValidator(_number), Field(max_digits=48, decimal_places=18)]
+Positive = Annotated[Number, Field(gt=0, lt=Decimal("1e30"))]
 
 
 class BadDroid(ValueError):
@@ -47,21 +57,21 @@ class Droid(Fields):
     """
 
     funding_usd: Annotated[Positive, Field(alias="fundingUSD")]
-    tick_buckets: Annotated[int, Field(ge=1, le=MOST_BUCKETS)]
-    bucket_offset: Annotated[int, Field(ge=0, le=MOST_BUCKETS)] = 0
-    max_bots: Annotated[int, Field(ge=1, le=MOST_BOTS)]
+    tick_buckets: Annotated[Whole, Field(ge=1, le=MOST_BUCKETS)]
+    bucket_offset: Annotated[Whole, Field(ge=0, le=MOST_BUCKETS)] = 0
+    max_bots: Annotated[Whole, Field(ge=1, le=MOST_BOTS)]
     min_price: Positive
     max_price: Positive
-    falling_rebalance_trigger: Decimal
-    rising_rebalance_trigger: Decimal
+    falling_rebalance_trigger: Number
+    rising_rebalance_trigger: Number
     trigger_type: Literal["EMA", "PRICE"] = "EMA"
     trigger_mode: Literal["DEVIATION", "RANGE_RATIO"] = "DEVIATION"
     funding_curve_type: Literal["LINEAR"] = "LINEAR"
-    derivative_threshold: Annotated[Decimal, Field(ge=0, lt=1_000)]
-    ladder_perc_margin: Annotated[Decimal, Field(ge=0, lt=Decimal("0.5"))]
+    derivative_threshold: Annotated[Number, Field(ge=0, lt=1_000)]
+    ladder_perc_margin: Annotated[Number, Field(ge=0, lt=Decimal("0.5"))]
     max_gas_price: Positive
     gas_budget_limit: Positive
-    tx_priority: Annotated[int, Field(ge=1, le=5)]
+    tx_priority: Annotated[Whole, Field(ge=1, le=5)]
 
     @property
     def ratios(self) -> tuple[Decimal, Decimal]:
@@ -97,8 +107,22 @@ def fields_of(kind: type[Group], values: Mapping[str, Any]) -> Group:
     try:
         return kind.model_validate(dict(values), by_name=False, by_alias=True)
     except ValidationError as error:
-        faults = ((".".join(map(str, each["loc"])), each["msg"]) for each in error.errors(include_url=False))
-        raise BadDroid(tuple(f"{where}: {text[:1].lower()}{text[1:]}" for where, text in faults)) from None
+        raise BadDroid(tuple(_fault(each) for each in error.errors(include_url=False))) from None
+
+
+def _fault(detail: Any) -> str:
+    where = ascii(".".join(map(str, detail["loc"])))[1:-1][:60]
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: no such field"
+    text = detail["msg"].removeprefix("Value error, ")
+    said = f"{where}: {text[:1].lower()}{text[1:]}"
+    return said if detail["type"] == "missing" else f"{said}, found {shown(detail['input'])}"
+
+
+def shown(value: Any) -> str:
+    """Return a value as faults name it: short, and in ASCII."""
+    text = ascii(value) if not isinstance(value, Decimal) else str(value)
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def require_fit(droid: Droid, market: Market) -> None:

@@ -16,10 +16,13 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from core.store.pool import Pool, translated
+from core.store.pool import Connection, Pool, translated
 from core.types import BlockRef
+from droids.decide import Memory
 from droids.droid import Droid, droid_of
-from droids.market import Market
+from droids.market import Market, Span
+from droids.plan import Held
+from droids.trend import Trend
 
 SQL_PUT_POOL: Final = """
     insert into droid.pool (pool_id, chain_id, address, manager, quote)
@@ -51,11 +54,11 @@ SQL_DROIDS: Final = """
     order by droid_id
 """
 SQL_CONFIGURE: Final = "update droid.droid set config = $2 where droid_id = $1 and config = $3"
-# Closing is an administrator's: whoever is none cannot take it back while it is under way.
+# Resetting and closing are an administrator's: whoever is none cannot take them back while they are under way.
 SQL_COMMAND: Final = """
     update droid.droid
     set active = $2, command = command + 1, commanded_at = $3, commanded_by = $4, commanded_as = $5
-    where droid_id = $1 and not (active = 3 and commanded_as = 'ADMIN' and $5 <> 'ADMIN')
+    where droid_id = $1 and not (active in (2, 3) and commanded_as = 'ADMIN' and $5 <> 'ADMIN')
     returning command
 """
 SQL_SESSIONS: Final = """
@@ -75,7 +78,7 @@ SQL_DECISIONS: Final = """
     select decision_id, droid_id, session_id, at, block_number, block_hash, decided, word, sentence, price, ema, slope,
         intent_id
     from droid.decision
-    where droid_id = $1
+    where droid_id = $1 and ($3::bigint is null or decision_id < $3)
     order by decision_id desc
     limit $2
 """
@@ -83,7 +86,7 @@ SQL_SNAPSHOTS: Final = """
     select snapshot_id, droid_id, at, block_number, block_hash, price, aum, base, quote, idle_base, idle_quote,
         fees_base, fees_quote, fees_earned, gas_wei, gas_usd, hold, il, lvr, eth_wallet
     from droid.snapshot
-    where droid_id = $1
+    where droid_id = $1 and ($3::bigint is null or snapshot_id < $3)
     order by snapshot_id desc
     limit $2
 """
@@ -96,6 +99,17 @@ SQL_LEDGER: Final = """
 
 
 _encoder: Final = msgspec.json.Encoder(decimal_format="number")
+
+SQL_MEMORY: Final = "select ema, slope, sampled_at, since, anchor from droid.memory where droid_id = $1"
+SQL_HELD: Final = """
+    select token_id, lower_tick, upper_tick, liquidity
+    from droid.position
+    where droid_id = $1 and closed_by is null and gone_at is null
+    order by slot, token_id
+"""
+SQL_ACTED: Final = """
+    select at from droid.move where droid_id = $1 and kind = 'rebalance' and state <> 'failed' and at > $2 order by at
+"""
 
 
 class Taken(ValueError):
@@ -271,32 +285,32 @@ class LedgerRow:
     token_id: int | None
 
 
-async def put_pool(pool: Pool, row: PoolRow) -> None:
+async def put_pool(pool: Pool | Connection, row: PoolRow) -> None:
     """Make a pool known; one that has this id already stays as it is."""
     with translated():
         await pool.execute(SQL_PUT_POOL, row.pool_id, row.chain_id, row.address, row.manager, row.quote)
 
 
-async def put_account(pool: Pool, row: AccountRow) -> None:
+async def put_account(pool: Pool | Connection, row: AccountRow) -> None:
     """Make an account known; one that has this id already stays as it is."""
     with translated():
         await pool.execute(SQL_PUT_ACCOUNT, row.account_id, row.chain_id, row.wallet)
 
 
-async def pools(pool: Pool) -> tuple[PoolRow, ...]:
+async def pools(pool: Pool | Connection) -> tuple[PoolRow, ...]:
     """Return all pools."""
     with translated():
         return tuple(pool_row(row) for row in await pool.fetch(SQL_POOLS))
 
 
-async def accounts(pool: Pool) -> tuple[AccountRow, ...]:
+async def accounts(pool: Pool | Connection) -> tuple[AccountRow, ...]:
     """Return all accounts."""
     with translated():
         rows = await pool.fetch(SQL_ACCOUNTS)
     return tuple(AccountRow(**row) for row in rows)
 
 
-async def create(pool: Pool, config: Mapping[str, Any], *, account_id: int, pool_id: int, by: str) -> int:
+async def create(pool: Pool | Connection, config: Mapping[str, Any], *, account_id: int, pool_id: int, by: str) -> int:
     """Make a droid, paused, and return its id. Raises BadDroid, LookupError if pool and account are of no one chain."""
     droid_of(config)
     with translated():
@@ -306,7 +320,7 @@ async def create(pool: Pool, config: Mapping[str, Any], *, account_id: int, pool
     return int(found)
 
 
-async def configure(pool: Pool, before: DroidRow, config: Mapping[str, Any]) -> bool:
+async def configure(pool: Pool | Connection, before: DroidRow, config: Mapping[str, Any]) -> bool:
     """Change the fields of a droid; False if somebody else did since `before` was read. Raises BadDroid."""
     droid_of(config)
     with translated():
@@ -314,7 +328,9 @@ async def configure(pool: Pool, before: DroidRow, config: Mapping[str, Any]) -> 
     return done == "UPDATE 1"
 
 
-async def command(pool: Pool, droid_id: int, active: Command, at: datetime, *, by: str, role: str) -> int | None:
+async def command(
+    pool: Pool | Connection, droid_id: int, active: Command, at: datetime, *, by: str, role: str
+) -> int | None:
     """Command a droid; return the command's number, None if it is closing by an ADMIN's word and `role` is none.
 
     None also if there is no such droid. Raises Taken if another droid has the wallet.
@@ -333,7 +349,7 @@ async def droids(pool: Pool) -> tuple[DroidRow, ...]:
         return tuple(droid_row(row) for row in await pool.fetch(SQL_DROIDS, None))
 
 
-async def one(pool: Pool, droid_id: int) -> DroidRow | None:
+async def one(pool: Pool | Connection, droid_id: int) -> DroidRow | None:
     """Return a droid, None if there is none."""
     with translated():
         row = await pool.fetchrow(SQL_DROIDS, droid_id)
@@ -361,10 +377,12 @@ async def bots(pool: Pool, droid_id: int) -> tuple[BotRow, ...]:
     )  # fmt: skip
 
 
-async def decisions(pool: Pool, droid_id: int, limit: int) -> tuple[DecisionRow, ...]:
-    """Return a droid's decisions, newest first."""
+async def decisions(
+    pool: Pool, droid_id: int, limit: int, *, before: int | None = None
+) -> tuple[DecisionRow, ...]:  # fmt: skip
+    """Return a droid's decisions, newest first: those with an id below `before`."""
     with translated():
-        rows = await pool.fetch(SQL_DECISIONS, droid_id, limit)
+        rows = await pool.fetch(SQL_DECISIONS, droid_id, limit, before)
     return tuple(
         DecisionRow(
             decision_id=row["decision_id"], droid_id=row["droid_id"], session_id=row["session_id"], at=row["at"],
@@ -376,10 +394,12 @@ async def decisions(pool: Pool, droid_id: int, limit: int) -> tuple[DecisionRow,
     )  # fmt: skip
 
 
-async def snapshots(pool: Pool, droid_id: int, limit: int) -> tuple[SnapshotRow, ...]:
-    """Return a droid's snapshots, newest first."""
+async def snapshots(
+    pool: Pool | Connection, droid_id: int, limit: int, *, before: int | None = None
+) -> tuple[SnapshotRow, ...]:  # fmt: skip
+    """Return a droid's snapshots, newest first: those with an id below `before`."""
     with translated():
-        rows = await pool.fetch(SQL_SNAPSHOTS, droid_id, limit)
+        rows = await pool.fetch(SQL_SNAPSHOTS, droid_id, limit, before)
     whole = (
         "aum", "base", "quote", "idle_base", "idle_quote", "fees_base", "fees_quote", "fees_earned", "gas_wei", "hold",
         "il", "lvr", "eth_wallet",
@@ -392,6 +412,30 @@ async def snapshots(pool: Pool, droid_id: int, limit: int) -> tuple[SnapshotRow,
         )
         for row in rows
     )  # fmt: skip
+
+
+async def memory(pool: Pool | Connection, droid_id: int, since: datetime) -> Memory | None:
+    """Return what a droid knows of itself, and its moves after `since`; None before its first sample."""
+    with translated():
+        row = await pool.fetchrow(SQL_MEMORY, droid_id)
+        if row is None or row["ema"] is None:
+            return None
+        acted = await pool.fetch(SQL_ACTED, droid_id, since)
+        spans = tuple(each.span for each in await held(pool, droid_id))
+    return Memory(
+        trend=Trend(row["ema"], row["slope"], row["sampled_at"], row["since"]), anchor=row["anchor"], spans=spans,
+        acted=tuple(int(each["at"].timestamp()) for each in acted),
+    )  # fmt: skip
+
+
+async def held(pool: Pool | Connection, droid_id: int) -> tuple[Held, ...]:
+    """Return the positions that a droid has, the centre first, without the fees that they are owed."""
+    with translated():
+        rows = await pool.fetch(SQL_HELD, droid_id)
+    return tuple(
+        Held(int(row["token_id"]), Span(row["lower_tick"], row["upper_tick"]), int(row["liquidity"]), (0, 0))
+        for row in rows
+    )
 
 
 async def ledger(pool: Pool, droid_id: int) -> tuple[LedgerRow, ...]:
