@@ -27,7 +27,7 @@ from core.service import exit_code, first_of, stopping_on_signals
 from core.settings import Settings
 from core.store.export import TABLES
 from daemon import export, family
-from daemon.processes import ALONE, NOT_YET, ROLES, STOP_S, Sockets
+from daemon.processes import ALONE, ROLES, STOP_S, Sockets
 from daemon.processes import Role as ProcessRole
 
 log = logging.getLogger("daemon")
@@ -110,7 +110,7 @@ def _run_grammar(into: Any) -> None:
     made.add_argument(
         "role",
         nargs="?",
-        choices=(*ROLES, *ALONE, *NOT_YET),
+        choices=(*ROLES, *ALONE),
         help="one role for a process of its own (systemd); none: all",
     )
 
