@@ -8,7 +8,8 @@ from typing import Final
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 
-from builders.call import Call, invoke, topic
+from builders.call import Call, invoke, selector, topic
+from builders.call import decode as decode_call
 from builders.ticks import MAX_TICK
 from core.types import Log
 
@@ -99,6 +100,45 @@ def multicall(manager: bytes, calls: Sequence[Call]) -> Call:
     if odd or not calls:
         raise ValueError(f"calls: expected some to 0x{manager.hex()} without value, found {odd[:1] or 'none'}")
     return invoke(manager, MULTICALL, [call.data for call in calls])
+
+
+@dataclass(frozen=True, slots=True)
+class Minting:
+    """A mint as calldata asks for it: ticks of the position, and the most that it may take."""
+
+    tick_lower: int
+    tick_upper: int
+    amount0: int
+    amount1: int
+
+
+def items(call: Call) -> list[str]:
+    """Return which function each item of a multicall calls. Raises ValueError for one that is not written here."""
+    return [_named(item) for item in _within(call)]
+
+
+def mintings(call: Call) -> list[Minting]:
+    """Return the mints of a multicall, in its order, which is that of their logs."""
+    found = []
+    for item in _within(call):
+        if item[:4] == selector(MINT):
+            ((_, _, _, lower, upper, amount0, amount1, *_),) = decode_call(MINT, item)
+            found.append(Minting(lower, upper, amount0, amount1))
+    return found
+
+
+def _within(call: Call) -> Sequence[bytes]:
+    if call.data[:4] != selector(MULTICALL):
+        raise ValueError(f"expected a multicall, found selector 0x{call.data[:4].hex()}")
+    (found,) = decode_call(MULTICALL, call.data)
+    return tuple(found)
+
+
+def _named(item: bytes) -> str:
+    for each in (MINT, DECREASE, COLLECT, BURN):
+        if selector(each) == item[:4]:
+            return each
+    raise ValueError(f"selector 0x{item[:4].hex()} is not one of a position's")
 
 
 def swap(

@@ -28,7 +28,7 @@ from core.store.export import TABLES
 from daemon import export, family
 from daemon.arguments import add, address, some
 from daemon.droid_arguments import droid_grammar
-from daemon.processes import ALONE, NOT_YET, ROLES, STOP_S, Sockets
+from daemon.processes import ALONE, ROLES, STOP_S, Sockets
 from daemon.processes import Role as ProcessRole
 
 log = logging.getLogger("daemon")
@@ -103,7 +103,7 @@ def _run_grammar(into: Any) -> None:
     made.add_argument(
         "role",
         nargs="?",
-        choices=(*ROLES, *ALONE, *NOT_YET),
+        choices=(*ROLES, *ALONE),
         help="one role for a process of its own (systemd); none: all",
     )
 

@@ -940,7 +940,6 @@ CREATE TABLE droid."position" (
     upper_tick integer NOT NULL,
     liquidity numeric(39,0) NOT NULL,
     opened_by uuid NOT NULL,
-    opened_sqrt_x96 numeric(49,0) NOT NULL,
     put0 chain.uint256 NOT NULL,
     put1 chain.uint256 NOT NULL,
     closed_by uuid,

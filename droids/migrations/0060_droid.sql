@@ -112,7 +112,6 @@ create table droid.position (
     upper_tick integer not null,
     liquidity numeric(39, 0) not null,
     opened_by uuid not null,
-    opened_sqrt_x96 numeric(49, 0) not null,
     put0 chain.uint256 not null,
     put1 chain.uint256 not null,
     closed_by uuid,

@@ -20,7 +20,8 @@ PURE = (
     "api/builder/delegated.py", "prices/routes.py", "prices/judge.py",
     "wallet/types.py", "wallet/judge.py", "wallet/fees.py", "wallet/policy.py", "wallet/ledger.py",
     "droids/droid.py", "droids/market.py", "droids/trend.py", "droids/ladder.py", "droids/decide.py",
-    "droids/course.py", "droids/book.py", "droids/plan.py", "droids/strategies.py", "droids/backtest.py",
+    "droids/course.py", "droids/book.py", "droids/plan.py", "droids/guards.py", "droids/effects.py",
+    "droids/worth.py", "droids/bots.py", "droids/strategies.py", "droids/backtest.py",
 )  # fmt: skip
 IMPURE = frozenset({"asyncio", "aiohttp", "asyncpg", "os", "time", "random", "socket", "secrets", "core.settings"})
 
