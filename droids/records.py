@@ -18,6 +18,7 @@ import msgspec
 
 from core.store.pool import Connection, Pool, translated
 from core.types import BlockRef
+from droids import statements as sql
 from droids.decide import Memory
 from droids.droid import Droid, droid_of
 from droids.market import Market, Span
@@ -99,17 +100,6 @@ SQL_LEDGER: Final = """
 
 
 _encoder: Final = msgspec.json.Encoder(decimal_format="number")
-
-SQL_MEMORY: Final = "select ema, slope, sampled_at, since, anchor from droid.memory where droid_id = $1"
-SQL_HELD: Final = """
-    select token_id, lower_tick, upper_tick, liquidity
-    from droid.position
-    where droid_id = $1 and closed_by is null and gone_at is null
-    order by slot, token_id
-"""
-SQL_ACTED: Final = """
-    select at from droid.move where droid_id = $1 and kind = 'rebalance' and state <> 'failed' and at > $2 order by at
-"""
 
 
 class Taken(ValueError):
@@ -417,13 +407,14 @@ async def snapshots(
 async def memory(pool: Pool | Connection, droid_id: int, since: datetime) -> Memory | None:
     """Return what a droid knows of itself, and its moves after `since`; None before its first sample."""
     with translated():
-        row = await pool.fetchrow(SQL_MEMORY, droid_id)
+        row = await pool.fetchrow(sql.SQL_MEMORY, droid_id)
         if row is None or row["ema"] is None:
             return None
-        acted = await pool.fetch(SQL_ACTED, droid_id, since)
-        spans = tuple(each.span for each in await held(pool, droid_id))
+        acted = await pool.fetch(sql.SQL_ACTED, droid_id, since)
+        ladder = await pool.fetchval(sql.SQL_LADDER, droid_id) if await held(pool, droid_id) else None
     return Memory(
-        trend=Trend(row["ema"], row["slope"], row["sampled_at"], row["since"]), anchor=row["anchor"], spans=spans,
+        trend=Trend(row["ema"], row["slope"], row["sampled_at"], row["since"]), anchor=row["anchor"],
+        spans=() if ladder is None else tuple(Span(*ticks) for ticks in json.loads(ladder)),
         acted=tuple(int(each["at"].timestamp()) for each in acted),
     )  # fmt: skip
 
@@ -431,7 +422,7 @@ async def memory(pool: Pool | Connection, droid_id: int, since: datetime) -> Mem
 async def held(pool: Pool | Connection, droid_id: int) -> tuple[Held, ...]:
     """Return the positions that a droid has, the centre first, without the fees that they are owed."""
     with translated():
-        rows = await pool.fetch(SQL_HELD, droid_id)
+        rows = await pool.fetch(sql.SQL_HELD, droid_id)
     return tuple(
         Held(int(row["token_id"]), Span(row["lower_tick"], row["upper_tick"]), int(row["liquidity"]), (0, 0))
         for row in rows

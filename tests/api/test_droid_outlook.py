@@ -1,7 +1,9 @@
 """What a droid would do now and would have done, from indexed swaps; held against the backtest and the plan."""
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import httpx
@@ -200,10 +202,15 @@ SQL_MEMORY = """
     insert into droid.memory (droid_id, ema, slope, sampled_at, since, anchor)
     values ($1, $2, 0.001, $3::bigint, $3::bigint - 100000, $4)
 """
+SQL_MOVE = """
+    insert into droid.move (intent_id, droid_id, session_id, kind, at, block_number, block_hash, sqrt_x96, spans,
+        native_price, state, outcome, mined_number, mined_hash)
+    values (gen_random_uuid(), $1, 1, 'rebalance', $2, 1, '', 1, $3, 3000, 'done', 'done', 1, '')
+"""
 SQL_POSITION = """
     insert into droid.position (chain_id, manager, token_id, droid_id, slot, lower_tick, upper_tick, liquidity,
-        opened_by, opened_sqrt_x96, put0, put1)
-    values (31337, $2, $3, $1, $4, $5, $6, $7, gen_random_uuid(), 1, 0, 0)
+        opened_by, put0, put1)
+    values (31337, $2, $3, $1, $4, $5, $6, $7, gen_random_uuid(), 0, 0)
 """
 SQL_SNAPSHOT = """
     insert into droid.snapshot
@@ -219,9 +226,11 @@ async def remembered(owner: Pool, number: int, *, ema: str, anchor: str) -> None
     at = make.GENESIS_TIME + make.BLOCK_S * (len(WAY) - 1)
     await owner.execute(SQL_MEMORY, number, Decimal(ema), at, Decimal(anchor))
     tick = tick_at(sqrt_of(OF, WETH, ema)) // 60 * 60
-    for slot, lower in enumerate((tick - 300, tick + 300)):
+    spans = [[lower, lower + 600] for lower in (tick - 300, tick + 300)]
+    await owner.execute(SQL_MOVE, number, datetime.fromtimestamp(at - 3_600, UTC), json.dumps(spans))
+    for slot, (lower, upper) in enumerate(spans):
         await owner.execute(
-            SQL_POSITION, number, PLACE.manager, 700 + slot, slot, lower, lower + 600, 10**15
+            SQL_POSITION, number, PLACE.manager, 700 + slot, slot, lower, upper, 10**15
         )  # fmt: skip
     await owner.execute(SQL_SNAPSHOT, number)
 
