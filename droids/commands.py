@@ -56,9 +56,7 @@ async def add_account(pool: Pool, row: AccountRow, by: By) -> None:
             return
         for each in known:
             if each.account_id == row.account_id or (each.chain_id, each.wallet) == (row.chain_id, row.wallet):
-                raise ValueError(
-                    f"account {row.account_id}: expected {_account(each)} as it was, found {_account(row)}"
-                )
+                raise ValueError(f"there is {_account(each)} already, found {_account(row)}")
         await records.put_account(conn, row)
         await audit.note(
             conn, by, "droid.account", f"account {row.account_id}", chain_id=row.chain_id,
