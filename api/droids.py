@@ -309,7 +309,7 @@ def whole(units: int, decimals: int) -> Decimal:
 
 def rounded(value: Decimal) -> Decimal:
     """Return a price or a rate to twelve digits: more of a square root or an average say nothing."""
-    return plain(Decimal(f"{value:.12g}"))
+    return plain(Decimal(f"{value:.12g}")) if value else Decimal(0)
 
 
 def _rounded(value: Decimal | None) -> Decimal | None:

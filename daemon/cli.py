@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     droid_grammar(commands_)
     _simulate_grammar(commands_)
     child = commands_.add_parser("child")  # a parent starts it; not for people
-    child.add_argument("role", choices=ROLES)
+    child.add_argument("role", choices=(*ROLES, *ALONE))
     return top
 
 

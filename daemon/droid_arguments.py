@@ -26,9 +26,7 @@ def droid_grammar(into: Any) -> None:
     )  # fmt: skip
     made.add_argument("id", type=row_id, metavar="ID", help="the droid's id, as `droid list` shows it")
     made.add_argument("active", type=_active, metavar="ACTIVE", help="0, 1, 2 or 3")
-    pools = actions.add_parser("pools", help="pools that droids may be in").add_subparsers(
-        dest="what", required=True, metavar="WHAT"
-    )
+    pools = _group(actions, "pools", "pools that droids may be in")
     add(pools, "list", "list pools that droids may be in", "chainworkd droid pools list", "droids.pools")
     made = add(
         pools, "add", "make a pool known to droids",
@@ -39,9 +37,7 @@ def droid_grammar(into: Any) -> None:
     made.add_argument("--address", type=address, required=True, help="the pool's contract")
     made.add_argument("--quote", type=address, required=True, help="the token that prices are in, taken for a dollar")
     made.add_argument("--manager", type=address, help="the NonfungiblePositionManager; Uniswap's own, if not given")
-    accounts = actions.add_parser("accounts", help="wallets that droids may use").add_subparsers(
-        dest="what", required=True, metavar="WHAT"
-    )
+    accounts = _group(actions, "accounts", "wallets that droids may use")
     add(accounts, "list", "list wallets that droids may use", "chainworkd droid accounts list", "droids.accounts")
     made = add(
         accounts, "add", "make a wallet known to droids", "chainworkd droid accounts add --id 1 --wallet main",
@@ -49,6 +45,14 @@ def droid_grammar(into: Any) -> None:
     )  # fmt: skip
     made.add_argument("--id", type=row_id, required=True, help="its id in the API; what it stands for cannot change")
     made.add_argument("--wallet", required=True, help="its name in the settings")
+
+
+def _group(into: Any, name: str, text: str) -> Any:
+    made = into.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + ".",
+        epilog=f"example:\n  chainworkd droid {name} list", formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    return made.add_subparsers(dest="what", required=True, metavar="WHAT")
 
 
 def _active(text: str) -> int:
