@@ -5,7 +5,7 @@ the backtest: the same functions.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ from core.types import BlockRange
 from droids import backtest, records
 from droids.backtest import Costs, Figures, Outcome
 from droids.course import Course, Moment, course
-from droids.decide import DAY_S, Memory, Rebalance, Spot, decide
+from droids.decide import DAY_S, Memory, Reason, Rebalance, Spot, decide
 from droids.droid import Droid, Pace
 from droids.market import Market
 from droids.plan import Closing, Held, Opening, Place, Plan, Terms, ended, moved
@@ -36,7 +36,7 @@ from droids.strategies import DroidStrategy
 from droids.trend import Trend, begun, followed
 
 GWEI: Final = 10**9
-MOST_MOMENTS: Final = 250_000  # of a pool's prices in one replay: some 100 MB, and some ten seconds of one processor
+MOST_MOMENTS: Final = 100_000  # of a pool's prices in one replay: with 30 days of looks eight seconds, 70 MB
 MOST_MARKS: Final = 60_000  # looks of a droid in one replay: 41 days of a minute each
 SQL_BASE_FEE: Final = "select base_fee from chain.block where chain_id = $1 and number = $2"
 
@@ -174,7 +174,7 @@ class Outlook:
             held = await records.held(conn, row.droid_id)
             last = await records.snapshots(conn, row.droid_id, 1)
         gas = await self._gas(chain, place, past)
-        memory = known or Memory(trend=_trend(market, past, pace))
+        memory = known or Memory(trend=await asyncio.to_thread(_trend, market, past, pace))
         droid, spot = row.droid, past.spot
         idle = _idle(droid, market, spot) if not last else market.split(
             (last[0].idle_base + last[0].fees_base, last[0].idle_quote + last[0].fees_quote)
@@ -202,15 +202,13 @@ class Outlook:
         Raises NotCovered where the index does not have all of it, BadRequest where that is too much.
         """
         market, pace, droid = _market(place), self._pace, row.droid
-        async with self._reading() as conn:
-            past = await _past(conn, place, days * DAY_S + pace.warm_up_s, whole=True)
-        gas = await self._gas(chain, place, past)
-        way = _course(market, past, pace, droid)
-        strategy = DroidStrategy(droid, pace, market)
-        priced = gas.wei is not None and gas.native is not None
-        costs = Costs(gas.wei or 0, gas.native) if priced else Costs(0, Decimal(0))
         async with self._replaying:
-            figures = await asyncio.to_thread(_figures, way, strategy, costs)
+            async with self._reading() as conn:
+                past = await _past(conn, place, days * DAY_S + pace.warm_up_s, whole=True)
+            gas = await self._gas(chain, place, past)
+            priced = gas.wei is not None and gas.native is not None
+            costs = Costs(gas.wei or 0, gas.native) if priced else Costs(0, Decimal(0))
+            way, figures, reasons = await asyncio.to_thread(_replayed, market, past, pace, droid, costs)
         return EstimateOf(
             from_=precise(datetime.fromtimestamp(way.first.at, UTC)), to=precise(past.now),
             from_block=past.blocks.first, to_block=past.blocks.last, seconds=figures.seconds, swaps=len(past.moments),
@@ -219,7 +217,7 @@ class Outlook:
             gas_price_gwei=gas.gwei, gas_usd=plain(figures.gas) if priced else None, fees=plain(figures.fees),
             il=plain(figures.il), lvr=plain(figures.lvr), net_return=rounded(figures.net_return),
             vs_hold=rounded(figures.vs_hold), time_in_range=rounded(figures.time_in_range),
-            decisions={str(reason): count for reason, count in sorted(strategy.reasons.items())},
+            decisions={str(reason): count for reason, count in sorted(reasons.items())},
         )  # fmt: skip
 
     @asynccontextmanager
@@ -363,14 +361,18 @@ def _course(market: Market, past: _Past, pace: Pace, droid: Droid) -> Course:
         raise NotCovered(f"not_covered: {error}") from None
 
 
-def _figures(way: Course, strategy: DroidStrategy, costs: Costs) -> Figures:
+def _replayed(
+    market: Market, past: _Past, pace: Pace, droid: Droid, costs: Costs
+) -> tuple[Course, Figures, Mapping[Reason, int]]:
+    """Return what a droid would have made of the past, and how often it would have decided what."""
+    way, strategy = _course(market, past, pace, droid), DroidStrategy(droid, pace, market)
     steps = backtest.run(way, strategy, costs)
     while True:
         try:
             next(steps)
         except StopIteration as done:
             outcome: Outcome = done.value
-            return outcome.figures
+            return way, outcome.figures, strategy.reasons
 
 
 def _market(place: PoolRow) -> Market:
