@@ -266,7 +266,6 @@ async def test_a_position_that_is_gone_halts_and_a_stranger_is_shown(robot: Robo
     await robot.look()
     assert (await robot.session()).status is Status.HALTED
     # A person has looked: the rest is what it has, and what comes from elsewhere is shown and left alone.
-    back = invoke(robot.ground.pool.manager, send, robot.ground.pool.wallet, robot.wallet, 1)
     other = await robot.ground.nfts(robot.ground.pool.wallet)
     stranger = next(each for each in other if each != first.token_id)
     back = invoke(robot.ground.pool.manager, send, robot.ground.pool.wallet, robot.wallet, stranger)
@@ -275,7 +274,7 @@ async def test_a_position_that_is_gone_halts_and_a_stranger_is_shown(robot: Robo
     await robot.ground.wait(60)
     await robot.settle()
     orphans = [each for each in await records.bots(robot.store, robot.number) if each.slot is None]
-    assert [each.status for each in orphans] in ([BotStatus.ORPHAN], [])
+    assert [(each.status, each.position_id) for each in orphans] == [(BotStatus.ORPHAN, stranger)]
     await robot.command(Command.CLOSE)
     await robot.ground.wait(60)
     await robot.settle()
@@ -297,6 +296,69 @@ async def test_a_stranger_who_adds_to_a_position_does_not_keep_it_from_closing(r
     await robot.ground.wait(60)
     await robot.settle()
     assert (await robot.ground.nfts(robot.wallet), await robot.differences()) == ({}, [])
+
+
+async def test_what_a_reorg_takes_has_never_counted(robot: Robot) -> None:
+    await laid(robot)
+    before = (await robot.journal.known()).positions
+    await stepped(robot)
+    await robot.look()
+    sender = robot.sender()
+    await sender.step(robot.box)
+    await robot.ground.mine()
+    await sender.step(robot.box)
+    await robot.look()
+    (mined,) = await intents.listed(robot.store, [State.MINED], 9)
+    assert set(await robot.ground.nfts(robot.wallet)) != {each.token_id for each in before}
+    assert (await robot.journal.known()).positions == before
+    await robot.ground.rpc.call("anvil_reorg", 1, [])
+    await robot.ground.rpc.call("anvil_dropAllTransactions")
+    await sender.step(robot.box)
+    await robot.look()
+    await robot.send()
+    await robot.look()
+    found = await intents.status(robot.store, mined.intent.id)
+    assert found is not None
+    assert (found.state, found.reopened, robot.meter.moves[-1]) == (State.SETTLED, 1, ("rebalance", "done"))
+    assert (await robot.journal.known()).positions != before
+    assert await robot.differences() == []
+
+
+async def test_a_transaction_that_somebody_else_overtook_halts_it(robot: Robot) -> None:
+    await laid(robot)
+    await stepped(robot)
+    await robot.look()
+    sender, who = robot.sender(), to_hex(robot.wallet)
+    await sender.step(robot.box)
+    await robot.ground.rpc.call("anvil_dropAllTransactions")
+    await robot.ground.rpc.call("anvil_impersonateAccount", who)
+    await robot.ground.rpc.call("eth_sendTransaction", {"from": who, "to": who, "value": "0x0"})
+    await robot.ground.mine(6)
+    await sender.step(robot.box)
+    await robot.look()
+    session = await robot.session()
+    assert (session.status, "who else has this key?" in session.note) == (Status.HALTED, True)
+    assert robot.meter.moves[-1] == ("rebalance", "lost")
+    await stepped(robot)
+    await robot.look()
+    assert (await robot.journal.known()).move is None
+    # What the other one paid for gas is in the books, as somebody else's.
+    assert await robot.differences() == []
+    lines = await records.ledger(robot.store, robot.number)
+    assert [(each.asset, each.amount < 0) for each in lines if each.kind == "external"] == [(b"", True)]
+
+
+async def test_gas_of_a_session_is_that_of_its_receipts(robot: Robot) -> None:
+    await laid(robot)
+    lines = await records.ledger(robot.store, robot.number)
+    paid = [-each.amount for each in lines if each.kind == "gas"]
+    assert (len(paid), sum(paid)) == (3, 10 * ETHER - await robot.ground.ether(robot.wallet))
+    session = await robot.session()
+    assert session.gas_wei == sum(paid)
+    assert 0 < session.gas_usd < 50
+    await robot.command(Command.RESET)
+    await robot.look()
+    assert ((await robot.session()).gas_wei, len(await records.sessions(robot.store, robot.number, 9))) == (0, 2)
 
 
 async def test_a_restart_in_the_middle_changes_nothing(robot: Robot) -> None:
