@@ -165,10 +165,16 @@ SQL_CLOSE: Final = """
     set closed_by = $4, closed_sqrt_x96 = $5, got0 = $6, got1 = $7
     where chain_id = $1 and manager = $2 and token_id = $3 and closed_by is null
 """
+# The manager counts NFTs: one number for two positions means that the first one's block is orphaned, deep as it was.
 SQL_OPEN: Final = """
     insert into droid.position
         (chain_id, manager, token_id, droid_id, slot, lower_tick, upper_tick, liquidity, opened_by, put0, put1)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+    on conflict (chain_id, manager, token_id) do update
+    set droid_id = excluded.droid_id, slot = excluded.slot, lower_tick = excluded.lower_tick,
+        upper_tick = excluded.upper_tick, liquidity = excluded.liquidity, opened_by = excluded.opened_by,
+        put0 = excluded.put0, put1 = excluded.put1, closed_by = null, closed_sqrt_x96 = null, got0 = null, got1 = null,
+        gone_at = null
 """
 SQL_GAS: Final = """
     update droid.session

@@ -267,6 +267,10 @@ class Watch:
         return plan.Terms(slip_bps=self._terms.limits.slip_bps, deadline=sight.spot.at + self._terms.deadline_s)
 
     @property
+    def _max_fee(self) -> int:
+        return int(self._droid.max_gas_price * guards.GWEI)
+
+    @property
     def _ceiling(self) -> int:
         return int(self._droid.funding_usd.scaleb(self._market.quote_decimals))
 
@@ -301,13 +305,12 @@ class Watch:
         assert self._terms.means is not None, "guards have asked for them"
         means, node = self._terms.means, Node(self._client, self._place.wallet)
         history = await node.history()
-        fees = quote(history, self._droid.tx_priority, min_tip=means.min_tip, cap=means.max_fee)
+        fees = quote(history, self._droid.tx_priority, min_tip=means.min_tip, cap=min(means.max_fee, self._max_fee))
         if isinstance(fees, TooHigh):
             return Refusal(Word.GAS_PRICE, str(fees))
+        if leaving:
+            return None
         wanted = history.next_base_fee + fees.tip
-        refusal = guards.gas_price(wanted, self._droid.max_gas_price)
-        if refusal is not None or leaving:
-            return refusal
         price = self._native_price(sight)
         if price is None:
             return Refusal(Word.GAS_BUDGET, "the native coin has no price: its wrapper is no token of the pool")
@@ -345,6 +348,7 @@ class Watch:
         intent = Intent(
             id=uuid4(), chain_id=row.chain_id, wallet=row.wallet, owner=f"droid.{row.droid_id}", kind=kind, call=call,
             priority=self._droid.tx_priority, deadline=now + timedelta(seconds=self._terms.deadline_s),
+            max_fee=self._max_fee,
         )  # fmt: skip
         move = Move(
             intent_id=intent.id, session_id=self._session.session_id, kind=kind, at=at_time(sight.spot.at),

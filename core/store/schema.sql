@@ -1081,6 +1081,7 @@ CREATE TABLE wallet.intent (
     note text DEFAULT ''::text NOT NULL,
     changed_at timestamp with time zone DEFAULT now() NOT NULL,
     reopened integer DEFAULT 0 NOT NULL,
+    max_fee chain.uint256,
     CONSTRAINT intent_check CHECK (((state = ANY (ARRAY['pending'::text, 'mined'::text, 'settled'::text, 'lost'::text])) = (nonce IS NOT NULL))),
     CONSTRAINT intent_check1 CHECK (((state = ANY (ARRAY['mined'::text, 'settled'::text])) = (outcome IS NOT NULL))),
     CONSTRAINT intent_outcome_check CHECK ((outcome = ANY (ARRAY['done'::text, 'reverted'::text, 'cancelled'::text]))),
@@ -1095,6 +1096,8 @@ COMMENT ON TABLE wallet.intent IS 'What features mean to send. They insert and r
 COMMENT ON COLUMN wallet.intent.note IS 'Why it is where it is, for people.';
 
 COMMENT ON COLUMN wallet.intent.reopened IS 'How often a reorg took it out of a block.';
+
+COMMENT ON COLUMN wallet.intent.max_fee IS 'The most for each gas that its owner wants paid, below what the wallet''s settings allow; none: no limit of its own.';
 
 CREATE TABLE wallet.movement (
     tx_hash bytea NOT NULL,
@@ -1658,6 +1661,9 @@ GRANT UPDATE(note) ON TABLE wallet.intent TO chainworkd_sender;
 GRANT UPDATE(changed_at) ON TABLE wallet.intent TO chainworkd_sender;
 
 GRANT UPDATE(reopened) ON TABLE wallet.intent TO chainworkd_sender;
+
+GRANT INSERT(max_fee) ON TABLE wallet.intent TO chainworkd_worker;
+GRANT INSERT(max_fee) ON TABLE wallet.intent TO chainworkd_api;
 
 GRANT SELECT,INSERT,DELETE ON TABLE wallet.movement TO chainworkd_sender;
 GRANT SELECT ON TABLE wallet.movement TO chainworkd_worker;

@@ -12,18 +12,18 @@ from typing import Any
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from builders import liquidity
+from builders import liquidity, uniswap_v3
 from builders.call import invoke
 from builders.liquidity import Amounts
 from builders.ticks import sqrt_at, tick_at
 from core.hex import from_hex, to_hex
 from core.rpc.client import RpcClient
 from devnet.artifacts import Artifacts
-from devnet.deploy import UNIT
+from devnet.deploy import FOREVER, UNIT
 from devnet.node import Node
 from devnet.town import Devnet
 from droids.records import PoolRow
-from tests.anvil.pools import Place
+from tests.anvil.pools import FEE, Place
 from tests.droids import SEED
 
 CHAIN = 31_337
@@ -97,6 +97,20 @@ class Ground:
         await self.tell_time()
         return (await self.pool.state()).tick - here
 
+    async def push(self, chance: Random, *, most: int = 60) -> None:
+        """Move the price by some ticks, either way, in a block; nothing is held against anything."""
+        sqrt_x96, tick = await self.pool.ask("pool", "slot0()", ["uint160", "int24"])
+        (in_range,) = await self.pool.ask("pool", "liquidity()", ["uint128"])
+        target = sqrt_at(tick + chance.choice((-1, 1)) * chance.randint(10, most))
+        down = target < sqrt_x96
+        delta = liquidity.amount0_delta if down else liquidity.amount1_delta
+        paid, received = self.pool.tokens if down else self.pool.tokens[::-1]
+        amount = delta(target, sqrt_x96, in_range, up=True)
+        path = (paid, FEE, received)
+        await self.pool.settled(
+            uniswap_v3.swap(self.pool.router, path, amount, recipient=self.pool.wallet, deadline=FOREVER)
+        )
+
     async def wait(self, seconds: int) -> None:
         """Let time pass, and mine a block."""
         await self.rpc.call("evm_increaseTime", seconds)
@@ -133,11 +147,11 @@ class Ground:
 
 
 @contextlib.asynccontextmanager
-async def ground(*, base_is_token0: bool) -> AsyncIterator[Ground]:
-    """A fresh chain."""
+async def chain() -> AsyncIterator[tuple[Devnet, RpcClient, Artifacts]]:
+    """A fresh chain with Uniswap's contracts."""
     artifacts = Artifacts()
     async with Devnet(npm_dir=artifacts.npm, seed=1) as devnet, RpcClient(devnet.http_url) as rpc:
-        yield await broken(devnet, rpc, artifacts, base_is_token0=base_is_token0)
+        yield devnet, rpc, artifacts
 
 
 async def broken(devnet: Devnet, rpc: RpcClient, artifacts: Artifacts, *, base_is_token0: bool) -> Ground:
