@@ -22,6 +22,7 @@ from daemon.droid_places import account_row, adopt, pool_row
 from daemon.terminal import say
 from droids import commands, records
 from droids.commands import NoSuchDroid
+from droids.droid import BadDroid
 from droids.records import Command, DroidRow
 
 SESSIONS = 10  # the newest of them
@@ -71,7 +72,7 @@ async def active(settings: Settings, arguments: argparse.Namespace) -> int | Non
             await commands.command(pool, arguments.id, Command(arguments.active), by=_by(), role=Role.ADMIN)
         except NoSuchDroid:
             return _none(arguments.id)
-        except records.Taken as error:
+        except (records.Taken, BadDroid) as error:
             raise BadConfig(str(error)) from None
     say(f"droid {arguments.id}: told {arguments.active}; `chainworkd droid show {arguments.id}` says what came of it")
     return None

@@ -22,11 +22,11 @@ from core.service import Service, supervise
 from core.settings import Settings
 from core.store.pool import Pool, open_pool, translated
 from daemon.chains import addresses, endpoints
+from daemon.droid_places import pace_of
 from daemon.processes import Sockets
 from daemon.readiness import ops_gate
 from daemon.sender import rules_of
 from droids import records
-from droids.droid import Pace
 from droids.guards import Limits
 from droids.loop import DroidLoop
 from droids.records import DroidRow, PoolRow
@@ -150,9 +150,7 @@ async def worker_services(
 def terms_of(settings: Settings, row: DroidRow, pool: PoolRow) -> Terms:
     """Return what holds for a droid by settings: pace, guards, and what its wallet may do."""
     of = settings.droids
-    pace = Pace(
-        sample_s=of.sample_s, tau_s=of.tau_s, warm_up_s=of.warm_up_s, cooldown_s=of.cooldown_s, daily_cap=of.daily_cap
-    )
+    pace = pace_of(of)
     limits = Limits(
         head_age_s=of.head_age_s, twap_s=of.twap_s, twap_ticks=of.twap_ticks, min_native=of.min_native_wei,
         slip_bps=of.slip_bps,

@@ -86,9 +86,7 @@ async def configure(pool: Pool, droid_id: int, changes: Mapping[str, Any], by: B
         before = await _known(conn, droid_id)
         was = before.droid.model_dump(by_alias=True)
         droid = _changed(was, changes)
-        place = next((each for each in await records.pools(conn) if each.pool_id == before.pool_id), None)
-        if place is not None and place.market is not None:
-            require_fit(droid, place.market)
+        await _require_fit(conn, droid, before.pool_id)
         now = droid.model_dump(by_alias=True)
         if not await records.configure(conn, before, now):
             raise Overruled(f"droid {droid_id}: somebody else changed it at the same time; read it and try again")
@@ -98,9 +96,15 @@ async def configure(pool: Pool, droid_id: int, changes: Mapping[str, Any], by: B
 
 
 async def command(pool: Pool, droid_id: int, active: Command, *, by: By, role: Role) -> None:
-    """Command a droid. Raises NoSuchDroid, Taken, and Overruled if it does an ADMIN's bidding and `role` is none."""
+    """Command a droid.
+
+    Raises NoSuchDroid, Taken, Overruled if it does an ADMIN's bidding and `role` is none, and BadDroid if it is to run
+    and its ladder does not fit its pool: when it was made, the pool may not have been read yet.
+    """
     async with _change(pool) as conn:
         before = await _known(conn, droid_id)
+        if active in (Command.RUN, Command.RESET):
+            await _require_fit(conn, before.droid, before.pool_id)
         number = await records.command(conn, droid_id, active, by.at, by=by.actor, role=role)
         if number is None:
             raise Overruled(f"active: an ADMIN's {before.active:d} is under way, only an ADMIN may command otherwise")
@@ -127,6 +131,12 @@ async def _change(pool: Pool) -> AsyncIterator[Connection]:
     with translated():
         async with pool.acquire() as conn, conn.transaction():
             yield conn
+
+
+async def _require_fit(conn: Connection, droid: Droid, pool_id: int) -> None:
+    place = next(each for each in await records.pools(conn) if each.pool_id == pool_id)
+    if place.market is not None:
+        require_fit(droid, place.market)
 
 
 async def _known(conn: Connection, droid_id: int) -> DroidRow:

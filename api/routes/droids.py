@@ -141,6 +141,8 @@ class Droids:
             await commands.command(self._pool, droid_id, active, by=self._by(request), role=role)
         except NoSuchDroid as error:
             raise NotFound(f"id: {error}") from None
+        except BadDroid as error:
+            raise _invalid(error.faults) from None
         except (Overruled, Taken) as error:
             raise Conflict(str(error)) from None
         return _answer(Commanded(droid_id, int(active)))

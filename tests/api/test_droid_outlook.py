@@ -22,6 +22,7 @@ from droids.trend import begun, followed
 from tests.api import make
 from tests.api.droids import HASTY, OF, PLACE, chains, droid_town, known, made, spoken, stored
 from tests.api.people import Town, refused, town
+from tests.api.test_droids import SQL_UNREAD
 from tests.droids import SEED, market
 from tests.pools import USDC, WETH, sqrt_of
 
@@ -65,12 +66,6 @@ def replayed(price: Decimal) -> tuple[Figures, DroidStrategy]:
         except StopIteration as done:
             figures: Figures = done.value.figures
             return figures, strategy
-
-
-SQL_UNREAD = """
-    update droid.pool
-    set token0 = null, token1 = null, decimals0 = null, decimals1 = null, fee = null, spacing = null
-"""
 
 
 # The last days

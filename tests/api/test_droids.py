@@ -15,11 +15,15 @@ from core.store.pool import Pool, open_pool
 from droids import records
 from droids.records import Command, PoolRow
 from tests.api import make
-from tests.api.droids import CHAIN, NEW, OF, PLACE, droid_town, made
+from tests.api.droids import CHAIN, NEW, OF, PLACE, droid_town, made, read
 from tests.api.people import Town, refused
 from tests.pools import USDC, WETH
 
 DROIDS = "/api/droids"
+SQL_UNREAD = """
+    update droid.pool
+    set token0 = null, token1 = null, decimals0 = null, decimals1 = null, fee = null, spacing = null
+"""
 NOW = datetime(2026, 5, 1, 9, tzinfo=UTC)
 
 
@@ -91,6 +95,18 @@ async def test_a_wallet_that_another_droid_has_is_a_conflict(admin: httpx.AsyncC
     one, other = await made(admin), await made(admin)
     assert (await admin.patch(f"{DROIDS}/{one}/active", json={"active": 1})).status_code == 200
     assert "wallet" in refused(await admin.patch(f"{DROIDS}/{other}/active", json={"active": 1}), 409)
+
+
+async def test_a_droid_that_does_not_fit_its_pool_cannot_run(admin: httpx.AsyncClient, pool: Pool) -> None:
+    await pool.execute(SQL_UNREAD)
+    path = f"{DROIDS}/{await made(admin, minPrice=3900)}"  # nobody knew the pool's spacing
+    await read(pool)
+    for active in (1, 2):
+        message = refused(await admin.patch(f"{path}/active", json={"active": active}), 400)
+        assert message.startswith("maxPrice: expected room for one rung")
+    assert (await admin.get(path)).json()["droid"]["active"] == 0
+    assert (await admin.patch(f"{path}/config", json={"minPrice": 2500})).status_code == 200
+    assert (await admin.patch(f"{path}/active", json={"active": 1})).status_code == 200
 
 
 # What a new droid is
