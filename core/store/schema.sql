@@ -1521,7 +1521,13 @@ GRANT SELECT ON TABLE chain.watched_vault TO chainworkd_worker;
 GRANT SELECT ON TABLE chain.watched_vault TO chainworkd_api;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE droid.account TO chainworkd_worker;
-GRANT SELECT,INSERT,UPDATE ON TABLE droid.account TO chainworkd_api;
+GRANT SELECT ON TABLE droid.account TO chainworkd_api;
+
+GRANT INSERT(account_id) ON TABLE droid.account TO chainworkd_api;
+
+GRANT INSERT(chain_id) ON TABLE droid.account TO chainworkd_api;
+
+GRANT INSERT(wallet) ON TABLE droid.account TO chainworkd_api;
 
 GRANT USAGE ON SEQUENCE droid.bot_number TO chainworkd_worker;
 
@@ -1578,7 +1584,17 @@ GRANT SELECT,INSERT,UPDATE ON TABLE droid.move TO chainworkd_worker;
 GRANT SELECT ON TABLE droid.move TO chainworkd_api;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE droid.pool TO chainworkd_worker;
-GRANT SELECT,INSERT,UPDATE ON TABLE droid.pool TO chainworkd_api;
+GRANT SELECT ON TABLE droid.pool TO chainworkd_api;
+
+GRANT INSERT(pool_id) ON TABLE droid.pool TO chainworkd_api;
+
+GRANT INSERT(chain_id) ON TABLE droid.pool TO chainworkd_api;
+
+GRANT INSERT(address) ON TABLE droid.pool TO chainworkd_api;
+
+GRANT INSERT(manager) ON TABLE droid.pool TO chainworkd_api;
+
+GRANT INSERT(quote) ON TABLE droid.pool TO chainworkd_api;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE droid."position" TO chainworkd_worker;
 GRANT SELECT ON TABLE droid."position" TO chainworkd_api;

@@ -232,7 +232,8 @@ grant insert, update on all tables in schema droid to chainworkd_worker;
 grant delete on droid.bot, droid.decision to chainworkd_worker;
 grant usage on all sequences in schema droid to chainworkd_worker;
 -- People describe, create, configure and command. What happened is the worker's to say.
-grant insert, update on droid.pool, droid.account to chainworkd_api;
+grant insert (pool_id, chain_id, address, manager, quote) on droid.pool to chainworkd_api;
+grant insert (account_id, chain_id, wallet) on droid.account to chainworkd_api;
 grant insert (chain_id, account_id, wallet, pool_id, config, active, command, commanded_at, commanded_by, commanded_as, created_by),
       update (config, active, command, commanded_at, commanded_by, commanded_as)
     on droid.droid to chainworkd_api;

@@ -24,7 +24,8 @@ NEVER_THE_API = [
     "update droid.droid set answered = 9", "update droid.droid set holds = false", "delete from droid.droid",
     "insert into droid.ledger select * from droid.ledger", "update droid.position set closed_by = null",
     "insert into droid.move select * from droid.move", "update droid.session set gas_usd = 0",
-    "update droid.droid set wallet = ''", "update droid.bot set status = 'CLOSED'",
+    "update droid.droid set wallet = ''", "update droid.bot set status = 'CLOSED'", "delete from droid.pool",
+    "update droid.pool set manager = ''", "update droid.account set wallet = ''", "delete from droid.account",
 ]  # fmt: skip
 NEVER_THE_WORKER = [
     "update droid.droid set config = '{}'", "update droid.droid set command = 9", "delete from droid.ledger",
