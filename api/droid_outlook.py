@@ -69,7 +69,8 @@ class PlanOf(msgspec.Struct, kw_only=True, rename="camel"):
     """GET /api/droids/{id}/plan: what a droid would do at `block` if it ran. Nothing is sent.
 
     `average` is where the EMA is from: the droid's own `memory`, or the `index` if it never ran. `funds` is how it is
-    known what there is: by the last `snapshot`, or `assumed` to be the funding, half of it in each token. `gas` is a
+    known what there is: by the `ledger`, without the fees that positions are owed, or `assumed` to be the funding,
+    half of it in each token. `gas` is a
     measured gas of as many positions, priced at the block's base fee; `gasUSD` is null where the native coin has no
     price. `valueBefore` and `valueAfter` are all that it has, in quote.
     """
@@ -89,7 +90,7 @@ class PlanOf(msgspec.Struct, kw_only=True, rename="camel"):
     gas: int
     gas_price_gwei: Decimal | None
     gas_usd: Decimal | None = msgspec.field(name="gasUSD")
-    funds: Literal["snapshot", "assumed"]
+    funds: Literal["ledger", "assumed"]
     value_before: Decimal
     value_after: Decimal
 
@@ -172,15 +173,14 @@ class Outlook:
             past = await _past(conn, place, pace.warm_up_s + 2 * pace.sample_s)
             known = await records.memory(conn, row.droid_id, past.now - timedelta(seconds=DAY_S))
             held = await records.held(conn, row.droid_id)
-            last = await records.snapshots(conn, row.droid_id, 1)
+            there = await records.balances(conn, row.droid_id)
         gas = await self._gas(chain, place, past)
         memory = known or Memory(trend=await asyncio.to_thread(_trend, market, past, pace))
         droid, spot = row.droid, past.spot
-        idle = _idle(droid, market, spot) if not last else market.split(
-            (last[0].idle_base + last[0].fees_base, last[0].idle_quote + last[0].fees_quote)
-        )  # fmt: skip
+        where = _place(row, place)
+        idle = (there.get(where.token0, 0), there.get(where.token1, 0)) if there else _assumed(droid, market, spot)
         terms = Terms(slip_bps=self._slip_bps, deadline=spot.at + self._deadline_s)
-        move = _Move(droid, market, _place(row, place), held, idle, spot, terms)
+        move = _Move(droid, market, where, held, idle, spot, terms)
         decided, reason, why, made = move.close() if row.active is Command.CLOSE else move.decide(pace, memory)
         closes, opens = (made.closings, made.openings) if made else ((), ())
         units = backtest.gas_of(len(closes), len(opens))
@@ -191,7 +191,7 @@ class Outlook:
             slope=rounded(memory.trend.slope), average="memory" if known else "index", decision=decided, reason=reason,
             why=why, closes=[PositionOf.of(each, market) for each in closes],
             opens=[PositionOf.of(each, market) for each in opens], gas=units, gas_price_gwei=gas.gwei,
-            gas_usd=gas.usd(units), funds="snapshot" if last else "assumed",
+            gas_usd=gas.usd(units), funds="ledger" if there else "assumed",
             value_before=whole(made.before if made else have, market.quote_decimals),
             value_after=whole(made.after if made else have, market.quote_decimals),
         )  # fmt: skip
@@ -386,6 +386,6 @@ def _place(row: DroidRow, place: PoolRow) -> Place:
     return Place(manager=place.manager, token0=place.tokens[0], token1=place.tokens[1], wallet=row.wallet)
 
 
-def _idle(droid: Droid, market: Market, spot: Spot) -> Amounts:
+def _assumed(droid: Droid, market: Market, spot: Spot) -> Amounts:
     """Return the funding, half of it in each token: what a droid has of which nothing else is known."""
     return backtest.halves(market, int(droid.funding_usd.scaleb(market.quote_decimals)), spot.sqrt_x96)

@@ -429,6 +429,12 @@ async def held(pool: Pool | Connection, droid_id: int) -> tuple[Held, ...]:
     )
 
 
+async def balances(pool: Pool | Connection, droid_id: int) -> Mapping[bytes, int]:
+    """Return what the ledger says the wallet has of each asset, base units; empty before a droid's first look."""
+    with translated():
+        return {row["asset"]: int(row["amount"]) for row in await pool.fetch(sql.SQL_SUMS, droid_id)}
+
+
 async def ledger(pool: Pool, droid_id: int) -> tuple[LedgerRow, ...]:
     """Return all that moved, in the order of the chain."""
     with translated():

@@ -207,12 +207,9 @@ SQL_POSITION = """
         opened_by, put0, put1)
     values (31337, $2, $3, $1, $4, $5, $6, $7, gen_random_uuid(), 0, 0)
 """
-SQL_SNAPSHOT = """
-    insert into droid.snapshot
-        (droid_id, at, block_number, block_hash, price, aum, base, quote, idle_base, idle_quote, fees_base, fees_quote,
-         fees_earned, gas_wei, gas_usd, hold, il, lvr, eth_wallet)
-    values ($1, now(), 1, '', 3000, 0, 0, 0, 1000000000000000000, 5000000, 2000000000000000000, 7000000, 0, 0, 0, 0, 0,
-        0, 0)
+SQL_LEDGER = """
+    insert into droid.ledger (droid_id, block_number, block_hash, entry, asset, kind, amount, at)
+    values ($1, $2, '', -2, $3, $4, $5, now())
 """
 
 
@@ -227,7 +224,11 @@ async def remembered(owner: Pool, number: int, *, ema: str, anchor: str) -> None
         await owner.execute(
             SQL_POSITION, number, PLACE.manager, 700 + slot, slot, lower, upper, 10**15
         )  # fmt: skip
-    await owner.execute(SQL_SNAPSHOT, number)
+    for block, asset, kind, amount in (
+        (1, WETH, "opening", 5 * 10**18), (1, USDC, "opening", 12 * 10**6), (1, b"", "opening", 10**18),
+        (2, WETH, "put", -2 * 10**18),
+    ):  # fmt: skip
+        await owner.execute(SQL_LEDGER, number, block, asset, kind, amount)
 
 
 async def test_a_droid_that_ran_decides_by_what_it_remembers(admin: httpx.AsyncClient, pool: Pool) -> None:
@@ -237,7 +238,7 @@ async def test_a_droid_that_ran_decides_by_what_it_remembers(admin: httpx.AsyncC
     found = (await admin.get(f"/api/droids/{number}/plan")).json()
     assert (found["decision"], found["reason"], found["average"]) == ("Hold", "steady", "memory")
     assert (found["opens"], found["closes"], found["gas"], found["gasUSD"]) == ([], [], 0, 0)
-    assert (found["funds"], found["ema"], found["slope"]) == ("snapshot", 3085, 0.001)
+    assert (found["funds"], found["ema"], found["slope"]) == ("ledger", 3085, 0.001)
     assert found["valueBefore"] == found["valueAfter"] > 3 * WAY[-1]
 
 
