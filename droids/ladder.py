@@ -112,7 +112,8 @@ def sized(
         min((each * have[side] // need[side] if need[side] > have[side] else each for side in rung.sides), default=0)
         for rung, each in zip(made, wanted, strict=True)
     ]
-    left = [have[side] - _needed(made, held, side) for side in (0, 1)]
+    # Of a few base units each rung's part is rounded up: together they may be more than there is.
+    left = [max(0, have[side] - _needed(made, held, side)) for side in (0, 1)]
     placed = [_needed(made, held, side) for side in (0, 1)]
     room = max(0, funding - _worth((placed[0], placed[1]), sqrt_x96))
     more = _joined(made, left, room, sqrt_x96)

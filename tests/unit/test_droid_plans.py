@@ -47,6 +47,19 @@ def test_a_plan_opens_no_more_than_it_closes_and_is_idle(
     assert made.after <= made.before
 
 
+def test_a_few_base_units_are_sized_to_no_negative_amount() -> None:
+    """Found by chance: what was short by a unit was shared out as -1, which no calldata can say."""
+    of, at = BOTH[0], spot(BOTH[0], 2600)
+    spans = ladder.rungs(droid(minPrice=1, maxPrice=10**6), of, at.tick, Decimal(0))
+    for other in range(40):
+        for available in ((1051, other), (other, 1051), (other, other)):
+            shares = ladder.sized(
+                spans, ladder.linear(len(spans)), sqrt_x96=at.sqrt_x96, funding=10**40, available=available
+            )
+            assert all(share.liquidity > 0 and min(share.amounts) >= 0 for share in shares)
+            assert all(sum(share.amounts[side] for share in shares) <= available[side] for side in (0, 1))
+
+
 def test_without_positions_there_is_nothing_to_end() -> None:
     assert plan.ended(BOTH[0], PLACE, [], sqrt_x96=sqrt_at(0), idle=(5, 5), terms=TERMS) is None
 
