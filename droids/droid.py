@@ -25,7 +25,7 @@ def _number(value: Any) -> Any:
 
 
 Whole = Annotated[int, BeforeValidator(_number)]
-Number = Annotated[Decimal, BeforeValidator(_number), Field(max_digits=48, decimal_places=18)]
+Number = Annotated[Decimal, BeforeValidator(_number), Field(max_digits=60, decimal_places=30)]
 Positive = Annotated[Number, Field(gt=0, lt=Decimal("1e30"))]
 
 
