@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DATA ?= var/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test fuzz access bench bench-api bench-prices bench-stream bench-peers bench-builder test-ostium-sdk sim kills crash-sender soak check fmt schema lock contracts clean
+.PHONY: help setup demo run test fuzz access bench bench-api bench-prices bench-stream bench-peers bench-builder test-ostium-sdk sim kills crash-sender droid-run droid-crash soak check fmt schema lock contracts clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,6 +64,12 @@ kills: setup ## kill -9 of every process under load, RUNS (50) times, then compa
 
 crash-sender: setup ## kill -9 of the sender at every step, RUNS (200) wallets, SEED (1), then ask the chain: prints JSON
 	@$(BIN)/python -m tests.wallet.crash --runs $${RUNS:-200} --seed $${SEED:-1}
+
+droid-run: setup ## a droid through STEPS (500) of its price in both token orders, SEED (1), ledger against chain: prints JSON
+	@$(BIN)/python -m tests.robots.run --steps $${STEPS:-500} --seed $${SEED:-1}
+
+droid-crash: setup ## kill -9 of droids' workers and senders, RUNS (200) wallets, SEED (1), then ask the chain: prints JSON
+	@$(BIN)/python -m tests.robots.crash --runs $${RUNS:-200} --seed $${SEED:-1}
 
 soak: setup ## does memory grow? the demo's load for MINUTES (60): prints JSON
 	@$(BIN)/python -m tests.e2e.soak --minutes $${MINUTES:-60}

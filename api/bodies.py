@@ -1,6 +1,9 @@
 """JSON bodies to values. How large and how slow a body may be is bounded below the routes (api/app.py)."""
 
-from typing import Final, TypeVar
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -14,6 +17,46 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 async def json_of(request: Request, kind: type[T]) -> T:
     """Return the body as a `kind`; unknown fields of it are refused if it says so. Raises BadRequest."""
+    try:
+        return msgspec.json.decode(await _json(request), type=kind)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise BadRequest(f"body: {error}") from None
+
+
+async def object_of(request: Request) -> dict[str, Any]:
+    """Return the body's fields; a number is an int, or a Decimal of the digits that were sent.
+
+    Raises BadRequest for what is no object, and for a field that is given twice.
+    """
+    body = await _json(request)
+    try:
+        found = json.loads(
+            body.decode(), object_pairs_hook=_once, parse_float=Decimal, parse_constant=_no_number
+        )  # fmt: skip
+    except (ValueError, ArithmeticError) as error:
+        raise BadRequest(f"body: {error if isinstance(error, ValueError) else 'a number beyond all bounds'}") from None
+    if not isinstance(found, dict):
+        raise BadRequest(f"body: expected an object, found {type(found).__name__}")
+    return found
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        shown = ascii(name)[1:-1][:60]
+        if not name.isascii():  # half of a surrogate pair would be in no answer
+            raise BadRequest(f"{shown}: no such field")
+        if name in found:
+            raise BadRequest(f"{shown}: given more than once")
+        found[name] = value
+    return found
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON")
+
+
+async def _json(request: Request) -> bytes:
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media != "application/json":
         # Also what a foreign page cannot send without asking first (Fetch, CORS-safelisted request headers).
@@ -22,10 +65,7 @@ async def json_of(request: Request, kind: type[T]) -> T:
     # Counting is free, looking at each byte is not: 10 ms for the largest body.
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH and depth(body) > MAX_DEPTH:
         raise BadRequest(f"body: nested deeper than {MAX_DEPTH}")
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeError) as error:
-        raise BadRequest(f"body: {error}") from None
+    return body
 
 
 async def nothing(request: Request) -> None:

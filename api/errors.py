@@ -4,7 +4,7 @@ ApiError
 ├── BadRequest 400, of which Invalid (fields are named), BadAddress, BadAction
 ├── Unauthorized 401, of which SignInRequired, KeyRequired · Forbidden 403 · NotFound 404 · Conflict 409
 ├── TooSlow 408 · Gone 410 · TooLarge 413 · UpgradeRequired 426 · TooManyRequests 429
-└── Unavailable 503, of which SwitchedOff
+└── Unavailable 503, of which SwitchedOff, NotCovered
 """
 
 import logging
@@ -163,6 +163,12 @@ class Unavailable(ApiError):
 
 class SwitchedOff(Unavailable):
     """The operator has not set this up: coming back will not help."""
+
+    headers: Mapping[str, str] = {}
+
+
+class NotCovered(Unavailable):
+    """What the answer would be computed from is not stored; the message begins with a word for programs."""
 
     headers: Mapping[str, str] = {}
 

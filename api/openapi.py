@@ -124,7 +124,7 @@ def document(paths: Mapping[str, tuple[str, type[msgspec.Struct], Sequence[str]]
             **{path: {"get": _stream(path)} for path in streams},
         },
         "components": {
-            "schemas": _numbers(components),
+            "schemas": numbers(components),
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "hc_live_…"}},
         },
     }
@@ -198,10 +198,10 @@ def response(description: str, name: str) -> Json:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
-def _numbers(node: Any) -> Any:
-    """Say number where msgspec, which can send decimals either way, says string: see `schemas.encode`."""
+def numbers(node: Any) -> Any:
+    """Return a schema that says number where msgspec says string: it sends decimals either way (`schemas.encode`)."""
     if isinstance(node, dict):
         if node.get("format") == "decimal":
             return {"type": "number"}
-        return {key: _numbers(value) for key, value in node.items()}
-    return [_numbers(item) for item in node] if isinstance(node, list) else node
+        return {key: numbers(value) for key, value in node.items()}
+    return [numbers(item) for item in node] if isinstance(node, list) else node

@@ -16,13 +16,13 @@ from api.routes.people import Change, Changed, HasToken, NewToken, NoToken, User
 
 NEW_ACCOUNT: Final = "NewAccount"  # Credentials, with what a new account's have to be
 
-_ERRORS: Final[Mapping[int, str]] = {
+ERRORS: Final[Mapping[int, str]] = {
     400: "A field, a parameter or the body is wrong; the message names it",
     401: "No session that is open, or no account with these credentials",
     403: "A page of another site asks, the role is too low, or the account is not approved",
     404: "No such thing",
     408: "The body did not arrive in time",
-    409: "It exists already, or nobody would be an active ADMIN any more",
+    409: "It exists already, somebody else was first, or nobody would be an active ADMIN any more",
     413: "The body is too large",
     429: "Too many; Retry-After says when to come back",
     500: "A defect of the server",
@@ -90,10 +90,10 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
 }  # fmt: skip
 
 
-def paths() -> Json:
+def paths(operations: Mapping[tuple[str, str], Operation] = OPERATIONS) -> Json:
     """Return the path items."""
     found: Json = {}
-    for (method, path), one in OPERATIONS.items():
+    for (method, path), one in operations.items():
         found.setdefault(path, {})[method] = _described(method, path, one)
     return found
 
@@ -114,7 +114,7 @@ def _described(method: str, path: str, one: Operation) -> Json:
     refusals = {400, 500, 503, *one.errors}
     if one.scope is not Scope.PUBLIC:
         refusals.add(401)
-    if method != "get" or one.scope is Scope.ADMIN:
+    if method != "get" or one.scope in (Scope.ADMIN, Scope.OPERATOR):
         refusals.add(403)
     if method != "get":
         refusals |= {408, 413}
@@ -125,7 +125,7 @@ def _described(method: str, path: str, one: Operation) -> Json:
         "parameters": list(one.parameters),
         "responses": {
             **_success(one),
-            **{str(status): response(_ERRORS[status], Envelope.__name__) for status in sorted(refusals)},
+            **{str(status): response(ERRORS[status], Envelope.__name__) for status in sorted(refusals)},
         },
     }
     if one.body:

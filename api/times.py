@@ -11,3 +11,8 @@ def iso(at: datetime) -> str:
     utc = at if at.tzinfo is UTC else at.astimezone(UTC)
     text: str = msgspec.to_builtins(utc.replace(microsecond=0) if utc.microsecond else utc)
     return text
+
+
+def precise(at: datetime) -> str:
+    """Return a time as people's side of the API has it: 2026-05-01T09:00:00.000Z."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -58,6 +58,35 @@ def tick_at(sqrt_x96: int) -> int:
     return bisect_right(range(-MAX_TICK, MAX_TICK + 1), sqrt_x96, key=sqrt_at) - MAX_TICK - 1
 
 
+def tick_near(sqrt_x96: int, guess: int) -> int:
+    """Return tick_at(sqrt_x96), faster the nearer `guess` is: for prices that follow one another."""
+    if not MIN_SQRT <= sqrt_x96 < MAX_SQRT:
+        raise ValueError(f"sqrt_x96: expected {MIN_SQRT} to {MAX_SQRT - 1}, found {sqrt_x96}")
+    lower = upper = max(-MAX_TICK, min(MAX_TICK - 1, guess))
+    step = 1
+    while sqrt_at(lower) > sqrt_x96:
+        lower, upper, step = max(-MAX_TICK, lower - step), lower, 2 * step
+    while sqrt_at(upper) <= sqrt_x96:
+        lower, upper, step = upper, min(MAX_TICK, upper + step), 2 * step
+    return bisect_right(range(lower, upper), sqrt_x96, key=sqrt_at) + lower - 1
+
+
+def floored(tick: int, spacing: int) -> int:
+    """Return the greatest multiple of `spacing` that is at most `tick`: where the bucket around it begins."""
+    return tick // spacing * spacing
+
+
+def nearest_usable(tick: int, spacing: int) -> int:
+    """Return the usable tick next to `tick`, the upper one of two; never one beyond the ends of TickMath.
+
+    Source: nearestUsableTick of Uniswap's v3-sdk. Raises ValueError outside of TickMath's ticks.
+    """
+    if abs(tick) > MAX_TICK:
+        raise ValueError(f"tick: expected {-MAX_TICK} to {MAX_TICK}, found {tick}")
+    edge = floored(MAX_TICK, spacing)
+    return max(-edge, min(edge, floored(2 * tick + spacing, 2 * spacing) // 2))
+
+
 def mean_tick(total: int, seconds: int) -> int:
     """Return the mean of ticks, of which `total` is the sum of each times the seconds that it held, in all `seconds`.
 
@@ -71,6 +100,15 @@ def mean_tick(total: int, seconds: int) -> int:
 def price_at(sqrt_x96: int) -> Fraction:
     """Return what a base unit of token0 is worth in base units of token1, exactly."""
     return Fraction(sqrt_x96 * sqrt_x96, Q96 * Q96)
+
+
+def tick_of(price: Fraction) -> int:
+    """Return the greatest tick whose price is at most `price`, base units of token1 for one of token0.
+
+    Raises ValueError for a price that no pool can have. Source: priceToClosestTick of Uniswap's v3-sdk.
+    """
+    tick = tick_at(isqrt((price.numerator << 192) // price.denominator))
+    return tick + 1 if tick < MAX_TICK and price >= price_at(sqrt_at(tick + 1)) else tick
 
 
 def amounts_between(sqrt_x96: int, lower: int, upper: int, liquidity: int) -> tuple[int, int]:

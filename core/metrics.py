@@ -80,8 +80,18 @@ class Metrics:
         self._reopened = self._counter("sender_reopened", "Mined intents that a reorg took out of their block", wallet)
         self._blocked = self._gauge("sender_blocked", "1 while something keeps a live wallet from sending", wallet)
 
+    def _droids(self, droid: tuple[str]) -> None:
+        self._droid_status = self._gauge("droid_session", "1 for the status of the open session", (*droid, "status"))
+        self._decisions = self._counter(
+            "droid_decisions", "Decisions, by what they are and why", (*droid, "decided", "word")
+        )
+        self._moves = self._counter("droid_moves", "Moves that became final", (*droid, "kind", "outcome"))
+        self._aum = self._gauge("droid_aum", "What all is worth, in base units of the quote", droid)
+        self._positions = self._gauge("droid_positions", "Open positions at the last snapshot", droid)
+
     def _stored(self, chain: tuple[str]) -> None:
         self._sending(("wallet",))
+        self._droids(("droid",))
         of = (*chain, "endpoint")
         self._sealed = self._gauge("sealed_ratio", "Share of stored, finalized blocks whose counts are sealed", chain)
         self._completeness = self._gauge("completeness_ratio", "Share of stored blocks that passed every check", chain)
@@ -116,6 +126,10 @@ class Metrics:
     def for_wallet(self, name: str) -> "WalletMetrics":
         """Return the view that the sender of one wallet reports to."""
         return WalletMetrics(self, name)
+
+    def for_droid(self, droid_id: int) -> "DroidMetrics":
+        """Return the view that the loop of one droid reports to."""
+        return DroidMetrics(self, str(droid_id))
 
     def for_builder(self) -> "BuilderMetrics":
         """Return the view that the builder's sockets report to."""
@@ -380,6 +394,35 @@ class WalletMetrics:
     def blocked(self, why: bool) -> None:
         """Show whether something keeps the wallet from sending."""
         self._m._blocked.labels(self._wallet).set(why)
+
+
+class DroidMetrics:
+    """The metrics of one droid."""
+
+    def __init__(self, metrics: Metrics, droid: str) -> None:
+        self._m = metrics
+        self._droid = droid
+        self._status = ""
+
+    def status(self, status: str) -> None:
+        """Show where the session is, "" if there is none."""
+        for each, on in ((self._status, 0), (status, 1)):
+            if each:
+                self._m._droid_status.labels(self._droid, each).set(on)
+        self._status = status
+
+    def decided(self, decided: str, word: str) -> None:
+        """Count a decision."""
+        self._m._decisions.labels(self._droid, decided, word).inc()
+
+    def moved(self, kind: str, outcome: str) -> None:
+        """Count a move that is final."""
+        self._m._moves.labels(self._droid, kind, outcome).inc()
+
+    def worth(self, aum: int, positions: int) -> None:
+        """Show what all is worth, and how many positions there are."""
+        self._m._aum.labels(self._droid).set(aum)
+        self._m._positions.labels(self._droid).set(positions)
 
 
 class BuilderMetrics:

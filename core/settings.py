@@ -14,13 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -31,6 +25,8 @@ from pydantic_settings import (
 )
 from typing_extensions import override
 
+from core.droid_places import place_faults
+from core.droid_settings import DroidSettings
 from core.errors import BadConfig
 from core.fields import (
     FeedUrl,
@@ -139,6 +135,7 @@ class OpsSettings(Part):
     backfill_port: Port = 9465
     api_port: Port = 9466
     sender_port: Port = 9467
+    worker_port: Port = 9468
     ready_lag_s: Seconds = 60.0
     head_silence_s: Seconds = 120.0
     hang_s: Annotated[float, Field(ge=1, le=86_400)] = 60.0
@@ -264,6 +261,7 @@ class Settings(BaseSettings):
     chains: dict[Name, ChainSettings] = {}
     sender: SenderSettings = SenderSettings()
     wallets: dict[Name, WalletSettings] = {}
+    droids: DroidSettings = DroidSettings()
 
     @classmethod
     @override
@@ -488,10 +486,12 @@ def _contradictions(settings: Settings) -> list[str]:
         if chain.retain_blocks and chain.vaults
     ]
     ops = settings.ops
-    ports = [p for p in (ops.indexer_port, ops.backfill_port, ops.api_port, ops.sender_port, settings.api.port) if p]
+    own = (ops.indexer_port, ops.backfill_port, ops.api_port, ops.sender_port, ops.worker_port, settings.api.port)
+    ports = [port for port in own if port]
     faults += [f"ops, api: port {double} is used twice" for double in _doubles(ports)]
     chains = {name: chain.chain_id for name, chain in settings.chains.items()}
-    return [*faults, *wallet_faults(settings.wallets, chains)]
+    faults += wallet_faults(settings.wallets, chains)
+    return [*faults, *place_faults(settings.droids.pools, settings.droids.accounts, chains, settings.wallets)]
 
 
 def _doubles(numbers: list[int]) -> list[int]:

@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from decimal import Decimal
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +26,9 @@ from core.service import exit_code, first_of, stopping_on_signals
 from core.settings import Settings
 from core.store.export import TABLES
 from daemon import export, family
-from daemon.processes import ALONE, NOT_YET, ROLES, STOP_S, Sockets
+from daemon.arguments import add, address, some
+from daemon.droid_arguments import droid_grammar
+from daemon.processes import ALONE, ROLES, STOP_S, Sockets
 from daemon.processes import Role as ProcessRole
 
 log = logging.getLogger("daemon")
@@ -70,23 +73,16 @@ def parser() -> argparse.ArgumentParser:
     _verify_grammar(commands_)
     _reindex_grammar(commands_)
     _export_grammar(commands_)
+    _backtest_grammar(commands_)
     _token_grammar(commands_)
     _user_grammar(commands_)
     _alarm_grammar(commands_)
     _outbox_grammar(commands_)
+    droid_grammar(commands_)
     _simulate_grammar(commands_)
     child = commands_.add_parser("child")  # a parent starts it; not for people
-    child.add_argument("role", choices=ROLES)
+    child.add_argument("role", choices=(*ROLES, *ALONE))
     return top
-
-
-def _add(into: Any, name: str, text: str, example: str, does: str) -> argparse.ArgumentParser:
-    made: argparse.ArgumentParser = into.add_parser(
-        name, help=text, description=text[0].upper() + text[1:] + ".", epilog=f"example:\n  {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    made.set_defaults(does=does)
-    return made
 
 
 def command(name: str) -> Command:
@@ -100,40 +96,40 @@ def command(name: str) -> Command:
 
 
 def _run_grammar(into: Any) -> None:
-    made = _add(
+    made = add(
         into, "run", "follow the configured chains and serve them, or run one role alone",
         "CHAINWORKD_RPC_URL=https://… CHAINWORKD_BACKFILL=18000000.. chainworkd run", "run.run",
     )  # fmt: skip
     made.add_argument(
         "role",
         nargs="?",
-        choices=(*ROLES, *ALONE, *NOT_YET),
+        choices=(*ROLES, *ALONE),
         help="one role for a process of its own (systemd); none: all",
     )
 
 
 def _local_grammar(into: Any) -> None:
-    made = _add(into, "demo", "run everything on a local chain with live traffic", "chainworkd demo", "demo.run")
+    made = add(into, "demo", "run everything on a local chain with live traffic", "chainworkd demo", "demo.run")
     made.add_argument("--data-dir", type=Path, help="where the demo keeps its chain and its database")
-    made = _add(into, "devnet", "run only the local chain with traffic", "chainworkd devnet --port 8545", "demo.devnet")
+    made = add(into, "devnet", "run only the local chain with traffic", "chainworkd devnet --port 8545", "demo.devnet")
     made.add_argument("--data-dir", type=Path, help="where the chain's state is kept")
     made.add_argument("--port", type=int, default=0, help="port of the node; 0 takes a free one")
 
 
 def _database_grammar(into: Any) -> None:
-    _add(into, "check", "verify settings, database and nodes before running", "chainworkd check", "check.run")
-    made = _add(into, "migrate", "bring the database's schema up to date", "chainworkd migrate", "commands.migrate")
+    add(into, "check", "verify settings, database and nodes before running", "chainworkd check", "check.run")
+    made = add(into, "migrate", "bring the database's schema up to date", "chainworkd migrate", "commands.migrate")
     made.add_argument("--status", action="store_true", help="only say what is applied and what is pending")
     made.add_argument(
         "--wait", type=_seconds, default=60.0, metavar="SECONDS",
         help="how long to wait for the database, and for another process that migrates it; 60 if not given",
     )  # fmt: skip
-    made = _add(into, "status", "say what is indexed and how far behind it is", "chainworkd status", "commands.status")
+    made = add(into, "status", "say what is indexed and how far behind it is", "chainworkd status", "commands.status")
     made.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _backfill_grammar(into: Any) -> None:
-    made = _add(
+    made = add(
         into, "backfill", "fill a range of finalized history now, and show how it goes",
         "chainworkd backfill --chain mainnet --from 18000000 --to 18099999", "backfill.run",
     )  # fmt: skip
@@ -146,7 +142,7 @@ def _backfill_grammar(into: Any) -> None:
 
 
 def _verify_grammar(into: Any) -> None:
-    made = _add(
+    made = add(
         into, "verify", "hold stored blocks against the node again, row by row",
         "chainworkd verify --chain mainnet --from 18000000 --to 18000999", "verify.run",
     )  # fmt: skip
@@ -165,7 +161,7 @@ def _reindex_grammar(into: Any) -> None:
         epilog="example:\n  chainworkd reindex counters", formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     actions = reindex.add_subparsers(dest="action", required=True, metavar="ACTION")
-    made = _add(
+    made = add(
         actions, "counters", "count again what totals are made of, and say what was wrong",
         "chainworkd reindex counters --json", "reindex.counters",
     )  # fmt: skip
@@ -180,7 +176,7 @@ def _number(text: str) -> int:
 
 
 def _export_grammar(into: Any) -> None:
-    made = _add(
+    made = add(
         into, "export", "write blocks, transactions and transfers of a range to files",
         "chainworkd export --chain mainnet --from 18000000 --to 18000999 --format parquet --out eth", "export.run",
     )  # fmt: skip
@@ -197,6 +193,44 @@ def _export_grammar(into: Any) -> None:
     made.add_argument("--force", action="store_true", help="overwrite files of an earlier export")
 
 
+def _backtest_grammar(into: Any) -> None:
+    made = add(
+        into, "backtest", "run a droid over indexed prices or a CSV, beside holding and two simpler strategies",
+        "CHAINWORKD_PROFILE=mainnet chainworkd backtest --droid droid.toml --pool 0x… --from 2026-10-01 --out figures",
+        "backtest.run",
+    )  # fmt: skip
+    made.add_argument(
+        "--droid", type=Path, required=True, metavar="FILE", help="TOML: the droid's fields as in the API"
+    )
+    made.add_argument("--pool", type=address, metavar="ADDRESS", help="a pool whose swaps are indexed")
+    made.add_argument("--csv", type=Path, metavar="FILE", help="prices from a file instead: time, price, liquidity")
+    made.add_argument("--chain", default="", help="which chain; the default or the only one, if not given")
+    made.add_argument(
+        "--from", dest="first", metavar="BLOCK", help="first block, or a time; all that is indexed, if not given"
+    )
+    made.add_argument("--to", dest="last", metavar="BLOCK", help="last block, or a time; the newest, if not given")
+    made.add_argument(
+        "--gas-gwei", type=_amount, default=Decimal(1), metavar="GWEI", help="price of gas; 1 if not given"
+    )
+    made.add_argument(
+        "--native-usd", type=_amount, metavar="USD", help="the native coin in quote; the base, if not given"
+    )
+    made.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for backtest.json, .png and .html (needs matplotlib)"
+    )
+    made.add_argument("--json", action="store_true", help="report as one line of JSON")
+
+
+def _amount(text: str) -> Decimal:
+    try:
+        value = Decimal(text)
+    except ArithmeticError:
+        raise ValueError("not a number") from None
+    if not value.is_finite() or not 0 <= value < Decimal("1e12"):
+        raise ValueError("not an amount")
+    return value
+
+
 def _seconds(text: str) -> float:
     value = float(text)
     if not 0 < value < 1e9:
@@ -210,14 +244,14 @@ def _token_grammar(into: Any) -> None:
         epilog="example:\n  chainworkd token create --label ci", formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     actions = token.add_subparsers(dest="action", required=True, metavar="ACTION")
-    made = _add(
+    made = add(
         actions, "create", "create a token and print it once", "chainworkd token create --label ci --days 30",
         "commands.token_create",
     )  # fmt: skip
     made.add_argument("--label", required=True, help="what the token is for")
     made.add_argument("--days", type=int, help="days until it expires; never, if not given")
-    _add(actions, "list", "list tokens, without their keys", "chainworkd token list", "commands.token_list")
-    made = _add(
+    add(actions, "list", "list tokens, without their keys", "chainworkd token list", "commands.token_list")
+    made = add(
         actions, "revoke", "end a token at once", "chainworkd token revoke hc_live_1a2b3c4d", "commands.token_revoke"
     )
     made.add_argument("prefix", help="first 16 characters of the token, as `token list` shows them")
@@ -230,8 +264,8 @@ def _user_grammar(into: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     actions = user.add_subparsers(dest="action", required=True, metavar="ACTION")
-    _add(actions, "list", "list people with their roles", "chainworkd user list", "people.listing")
-    made = _add(
+    add(actions, "list", "list people with their roles", "chainworkd user list", "people.listing")
+    made = add(
         actions, "create", "add somebody who is approved, and print a password once",
         "chainworkd user create --email ann@example.org --role ADMIN", "people.create",
     )  # fmt: skip
@@ -239,19 +273,19 @@ def _user_grammar(into: Any) -> None:
         "--role", choices=[Role.OPERATOR, Role.ADMIN], default=Role.OPERATOR, help="OPERATOR if not given"
     )
     _whose(made, secret=True)
-    made = _add(
+    made = add(
         actions, "set", "change somebody's role or status; it counts from their next request on",
         "chainworkd user set --email ann@example.org --status DISABLED", "people.change",
     )  # fmt: skip
     made.add_argument("--role", choices=list(Role), help="what they may do")
     made.add_argument("--status", choices=list(Status), help="whether they are let in")
     _whose(made)
-    made = _add(
+    made = add(
         actions, "reset-password", "give somebody another password and end their sessions",
         "chainworkd user reset-password --email ann@example.org", "people.reset_password",
     )  # fmt: skip
     _whose(made, secret=True)
-    made = _add(actions, "log", "show who changed what, the latest first", "chainworkd user log", "people.log")
+    made = add(actions, "log", "show who changed what, the latest first", "chainworkd user log", "people.log")
     made.add_argument("--limit", type=int, default=50, metavar="LINES", help="how many lines; 50 if not given")
 
 
@@ -270,8 +304,8 @@ def _alarm_grammar(into: Any) -> None:
         epilog="example:\n  chainworkd alarm list", formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     actions = alarm.add_subparsers(dest="action", required=True, metavar="ACTION")
-    _add(actions, "list", "list alarms that nobody has cleared", "chainworkd alarm list", "alarms.listed")
-    made = _add(
+    add(actions, "list", "list alarms that nobody has cleared", "chainworkd alarm list", "alarms.listed")
+    made = add(
         actions, "clear", "clear a chain's alarms, so that what spends money goes on",
         "chainworkd alarm clear --chain mainnet --by ann --because 'two public nodes agree'", "alarms.clear",
     )  # fmt: skip
@@ -287,30 +321,30 @@ def _outbox_grammar(into: Any) -> None:
         epilog="example:\n  chainworkd outbox list", formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     actions = outbox.add_subparsers(dest="action", required=True, metavar="ACTION")
-    made = _add(actions, "list", "list intents, the newest first", "chainworkd outbox list --all", "outbox.listed")
+    made = add(actions, "list", "list intents, the newest first", "chainworkd outbox list --all", "outbox.listed")
     made.add_argument("--all", action="store_true", help="those too that are final")
-    made.add_argument("--limit", type=_some, default=100, metavar="COUNT", help="how many; 100 if not given")
+    made.add_argument("--limit", type=some, default=100, metavar="COUNT", help="how many; 100 if not given")
     made.add_argument("--json", action="store_true", help="as JSON")
-    made = _add(
+    made = add(
         actions, "show", "show an intent, all that was signed for it, and what it cost, as JSON",
         "chainworkd outbox show 6b1f0c1e-8a44-4a57-9d0b-0c6f7f1e2a3b", "outbox.show",
     )  # fmt: skip
     made.add_argument("id", type=UUID, metavar="ID", help="the intent's id, as `outbox list` shows it")
-    made = _add(
+    made = add(
         actions, "cancel", "ask that an intent not happen",
         "chainworkd outbox cancel 6b1f0c1e-8a44-4a57-9d0b-0c6f7f1e2a3b --by ann --because 'wrong amount'",
         "outbox.cancel",
     )  # fmt: skip
     made.add_argument("id", type=UUID, metavar="ID", help="the intent's id, as `outbox list` shows it")
     _by(made)
-    made = _add(
+    made = add(
         actions, "halt", "stop signing and broadcasting for every wallet",
         "chainworkd outbox halt --by ann --because 'the pool looks wrong'", "outbox.halt",
     )  # fmt: skip
     _by(made)
-    made = _add(actions, "resume", "lift all halts", "chainworkd outbox resume --by ann", "outbox.resume")
+    made = add(actions, "resume", "lift all halts", "chainworkd outbox resume --by ann", "outbox.resume")
     made.add_argument("--by", required=True, help="who says so")
-    made = _add(
+    made = add(
         into, "activate", "let a wallet go live, bound to the code of all it may call",
         "chainworkd activate --wallet main --by ann --because 'rehearsed for a week'", "outbox.activate",
     )  # fmt: skip
@@ -325,23 +359,16 @@ def _by(made: argparse.ArgumentParser) -> None:
 
 
 def _simulate_grammar(into: Any) -> None:
-    made = _add(
+    made = add(
         into, "simulate", "try the indexer on chains and faults that are made up, with the settings of a chain",
         "CHAINWORKD_PROFILE=mainnet chainworkd simulate --seeds 200", "simulate.run",
     )  # fmt: skip
-    made.add_argument("--seeds", type=_some, default=100, metavar="COUNT", help="how many; 100 if not given")
+    made.add_argument("--seeds", type=some, default=100, metavar="COUNT", help="how many; 100 if not given")
     made.add_argument("--seed-start", type=_number, default=0, metavar="SEED", help="the first one; 0 if not given")
     made.add_argument("--chain", default="", help="whose settings; the default or the only one, if not given")
-    made.add_argument("--jobs", type=_some, metavar="COUNT", help="processes; one for each core, if not given")
+    made.add_argument("--jobs", type=some, metavar="COUNT", help="processes; one for each core, if not given")
     made.add_argument("--json", action="store_true", help="report at the end as one line of JSON")
     made.add_argument("--trace", action="store_true", help="tell on standard error what happens, one seed at a time")
-
-
-def _some(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError("not a number above 0")
-    return value
 
 
 def _guarded(arguments: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from core.price_settings import PriceSettings
 from core.service import Service, supervise
 from core.settings import BuilderSettings, Settings
 from core.store.pool import Pool, open_pool
+from daemon import demo_droid, droid_file
 from daemon.processes import ROLES
 from daemon.run import House, run_all
 from devnet.feed import LocalFeed
@@ -26,6 +27,7 @@ from devnet.town import Devnet
 
 PROFILE: Final = "local"
 READY_S: Final = 120.0
+DROID: Final = Path(__file__).resolve().parents[1] / "docs" / "examples" / "demo-droid.toml"
 ORDER: Final = '{"open": {"a": 0, "b": true, "t": "market", "p": "65000", "s": "100", "l": "10"}}'
 
 # A block with several transactions, one of which the printed address sent.
@@ -52,6 +54,7 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int | None:
     folder = _folder(settings, arguments, "demo")
     async with Devnet(folder=folder / "chain", chain_id=_local(settings)) as town:
         vaults = (to_hex(town.contracts["vault"]),)
+        robot, file = await town.robot(demo_droid.POOL), droid_file.read(DROID)
         own = {
             "http": (town.http_url,), "ws": (town.ws_url,), "vaults": vaults, "prices": venue(town.contracts),
         }  # fmt: skip
@@ -62,12 +65,19 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int | None:
             "builder": _builder(settings, town, url_of(prices)),
         }  # fmt: skip
 
-        async def extra(house: House) -> Sequence[Service]:
-            greeter = Greeter(house, town, await _token(house, folder / "demo.token"))
-            return [Town(town), LocalFeed(prices), greeter]
+        changed = demo_droid.settings_of(
+            settings.model_copy(update=changes), PROFILE, town.contracts, robot, file
+        )  # fmt: skip
 
-        with contextlib.closing(prices):
-            await run_all(settings.model_copy(update=changes), extra)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.closing(prices))
+
+            async def extra(house: House) -> Sequence[Service]:
+                droid = await demo_droid.made(house, _local(settings), town.contracts, robot, file)
+                greeter = Greeter(house, town, await _token(house, folder / "demo.token"), droid=droid)
+                return [Town(town), LocalFeed(prices), greeter, *stack.enter_context(demo_droid.workers(house))]
+
+            await run_all(changed, extra)
     return None
 
 
@@ -149,10 +159,11 @@ class Greeter:
 
     name = "greeter"
 
-    def __init__(self, house: House, town: Devnet, token: str) -> None:
+    def __init__(self, house: House, town: Devnet, token: str, *, droid: int) -> None:
         self._house = house
         self._town = town
         self._token = token
+        self._droid = droid
         self._since = datetime.now(UTC)
 
     async def run(self) -> None:
@@ -194,6 +205,9 @@ chainworkd demo: a local chain is being indexed and served. Ctrl-C stops it; sta
   metrics          {metrics}
   readiness        {self._house.ops_url("api")}/readyz
   Ostium prices    {api.replace("http", "ws", 1)}/v1/market/stream
+  backtest         {self._backtest()}
+  droid, dry-run   {self._chainworkd()} droid show {self._droid}
+  its decisions    {demo_droid.line(api, self._house.settings.data_path, self._droid)}
   facts, live      curl -sN -H 'Authorization: Bearer {self._token}' '{api}/stream?from=0'
 
   {head} {v1}/health
@@ -205,6 +219,15 @@ chainworkd demo: a local chain is being indexed and served. Ctrl-C stops it; sta
   {head} '{v1}/vault/deposits?resolver={checksum(self._town.resolver)}&page_size=5'
   curl -s '{api}/v1/exchange/open?simulate=true&address={trader}' -H 'content-type: text/plain' -d '{ORDER}'
 """
+
+    def _backtest(self) -> str:
+        """Return the line that runs a droid over the demo's own swaps, once there are some."""
+        return f"{self._chainworkd()} backtest --droid {DROID} --pool {to_hex(self._town.contracts[demo_droid.POOL])}"
+
+    def _chainworkd(self) -> str:
+        installed = Path(sys.executable).with_name("chainworkd")
+        program = installed if installed.is_file() else f"{sys.executable} -m daemon"
+        return f"CHAINWORKD_DATA_DIR={self._house.settings.data_path} {program} --profile {PROFILE}"
 
 
 async def _token(house: House, file: Path) -> str:

@@ -9,6 +9,7 @@ from functools import partial
 from starlette.routing import BaseRoute
 
 from accounts import sessions
+from accounts.audit import By
 from accounts.passwords import Passwords, owasp
 from accounts.sessions import Lives
 from accounts.signing import AccessTokens
@@ -16,6 +17,7 @@ from api.access import Check, Gate, Scope, anybody
 from api.app import application
 from api.cookies import Cookies
 from api.credentials import LOOPBACK, ApiKeys, Origins, SessionCookies
+from api.droid_outlook import Outlook
 from api.hub import FactHub
 from api.limits import Budget, RateLimiter
 from api.prices import Prices
@@ -23,6 +25,7 @@ from api.readiness import Readiness
 from api.routes import description
 from api.routes.accounts import Desk, SignIn, SignInLimits
 from api.routes.builder import Builder
+from api.routes.droids import Droids
 from api.routes.explorer import Explorer
 from api.routes.operations import probes, status_page
 from api.routes.people import People
@@ -37,6 +40,7 @@ from core.service import Service
 from core.settings import Settings
 from core.store.pool import Pool, open_pool
 from daemon.builder import builder_of
+from daemon.droid_places import SETTINGS, adopt, pace_of
 from daemon.prices import venues
 from daemon.processes import Sockets
 from daemon.readiness import ops_gate, readiness_of
@@ -61,6 +65,7 @@ async def api_services(
         open_pool(url, role="chainworkd_api", size=size, statement_timeout_s=timeout) as pool,
         builder_of(settings, metrics) as builder,
     ):
+        await adopt(settings, pool, By(SETTINGS, SystemClock().now()))
         with closing(Passwords(owasp())) as passwords:
             served = _api(settings, pool, metrics, sockets, passwords=passwords, groups=builder.groups)
             yield [*served, *builder.services]
@@ -130,6 +135,7 @@ def client_face(
         *description.routes(),
         *SignIn(_desk(settings, pool, passwords, access, clock, metrics=metrics)).routes(),
         *_people(settings, pool, clock).routes(),
+        *_droids(settings, pool, clock, prices).routes(),
         *page,
     ]
     return Face(routes, _gate(settings, pool, access, clock, metrics=metrics))
@@ -184,6 +190,12 @@ def _limiter(rate: str, name: str, metrics: Metrics) -> RateLimiter:
 def _people(settings: Settings, pool: Pool, clock: Clock) -> People:
     days = settings.auth.user_token_days
     return People(pool, clock, token_life=timedelta(days=days) if days else None)
+
+
+def _droids(settings: Settings, pool: Pool, clock: Clock, prices: Prices) -> Droids:
+    of = settings.droids
+    outlook = Outlook(pool, prices, pace_of(of), slip_bps=of.slip_bps, deadline_s=of.deadline_s)
+    return Droids(pool, clock, {chain.chain_id: name for name, chain in settings.chains.items()}, outlook)
 
 
 def _loopback(settings: Settings) -> bool:

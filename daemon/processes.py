@@ -4,11 +4,10 @@ import socket
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Role = Literal["indexer", "backfill", "api", "sender"]
+Role = Literal["indexer", "backfill", "api", "sender", "worker"]
 ROLES: Final[tuple[Role, ...]] = ("indexer", "backfill", "api")  # what `chainworkd run` runs
-ALONE: Final[tuple[Role, ...]] = ("sender",)  # only ever a process of its own: no other one may have its keys
-# A systemd unit and a database role exist for it; the services arrive with droids and payments.
-NOT_YET: Final = ("worker",)
+# Only ever processes of their own: none but the sender may have its keys, and not everybody has droids.
+ALONE: Final[tuple[Role, ...]] = ("sender", "worker")
 
 STOP_S: Final = 40.0  # children have 15 s, the embedded server a fast shutdown; then the process ends anyway
 

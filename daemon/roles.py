@@ -33,9 +33,11 @@ OTHER_FILES: Final = 512  # beside clients: the database, nodes, the operators' 
 def bind(settings: Settings, role: Role) -> Sockets:
     """Bind what `role` listens on, and log where. Raises BadConfig naming the setting whose port is taken."""
     ops = settings.ops
-    port = {"indexer": ops.indexer_port, "backfill": ops.backfill_port, "api": ops.api_port, "sender": ops.sender_port}[
-        role
-    ]
+    ports = {
+        "indexer": ops.indexer_port, "backfill": ops.backfill_port, "api": ops.api_port, "sender": ops.sender_port,
+        "worker": ops.worker_port,
+    }  # fmt: skip
+    port = ports[role]
     probing = listen(ops.host, port, f"ops.{role}_port")
     if role != "api":
         return Sockets(probing)
@@ -80,6 +82,12 @@ async def services_of(
         from daemon.sender import sender_services  # noqa: PLC0415 - see above
 
         async with sender_services(settings, url, sockets, metrics, pulse=pulse) as services:
+            yield [*services, *systemd.watchdog(pulse)]
+        return
+    if role == "worker":
+        from daemon.worker import worker_services  # noqa: PLC0415 - see above
+
+        async with worker_services(settings, url, sockets, metrics, pulse=pulse) as services:
             yield [*services, *systemd.watchdog(pulse)]
         return
     async with open_pool(url, role="chainworkd_indexer", size=settings.database.indexer_connections) as pool:

@@ -14,7 +14,7 @@ from core.settings import Settings
 from core.store.migrate import migrate, require_migrated
 from daemon.database import database
 from daemon.family import Child
-from daemon.processes import NOT_YET, ROLES, STOP_S, Role, Sockets
+from daemon.processes import ROLES, STOP_S, Role, Sockets
 from daemon.roles import announce, bind, require_chains, services_of
 from daemon.schema import MIGRATIONS
 
@@ -49,8 +49,6 @@ async def run(settings: Settings, arguments: argparse.Namespace) -> int | None:
     """Run everything, or one role."""
     if arguments.role is None:
         await run_all(settings)
-    elif arguments.role in NOT_YET:
-        raise BadConfig(f"run {arguments.role}: this version has no {arguments.role} service; do not enable its unit")
     else:
         await run_role(arguments.role, settings)
     return None

@@ -6,6 +6,7 @@ from typing import Final
 
 import accounts
 import core
+import droids
 import wallet
 from core.store.schema import SCHEMA, migrated_schema
 
@@ -21,6 +22,7 @@ MIGRATIONS: Final = (
     _folder(core.__file__, "store", "migrations"),
     _folder(accounts.__file__, "migrations"),
     _folder(wallet.__file__, "migrations"),
+    _folder(droids.__file__, "migrations"),
 )
 
 

@@ -103,6 +103,11 @@ class Node:
         """Place code at an address without a transaction."""
         await self._rpc.call("anvil_setCode", _hex(address), _hex(code))
 
+    async def act_as(self, account: bytes, balance: int) -> None:
+        """Let an account that nobody has the key of send, and give it so many wei."""
+        await self._rpc.call("anvil_setBalance", _hex(account), hex(balance))
+        await self._rpc.call("anvil_impersonateAccount", _hex(account))
+
     async def read(self, call: Call) -> bytes:
         """Return what the call would answer on the newest block. Raises RpcRefused if it reverts."""
         if call.to is None:

@@ -14,6 +14,7 @@ from devnet.artifacts import Artifacts
 from devnet.deploy import OWNER, deploy
 from devnet.kinds import Scene
 from devnet.node import Node
+from devnet.robot import ROBOT, furnish
 from devnet.traffic import Step, Traffic
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,11 @@ class Devnet:
     ) -> None:
         await self._resources.aclose()
 
+    async def robot(self, pool: str) -> bytes:
+        """Return an account for a droid in `pool`, with tokens and approvals, that no traffic touches."""
+        await furnish(self._node, self.contracts, pool)
+        return ROBOT
+
     async def run(self) -> None:
         """Make blocks until cancelled; start anvil again, on its port and from its last state, if it ends."""
         while True:
@@ -104,7 +110,7 @@ class Devnet:
     async def _furnish(self) -> None:
         self._resources.push_async_callback(self.anvil.stop)
         await self.anvil.start()
-        node = Node(await self._resources.enter_async_context(RpcClient(self.anvil.http_url)))
+        node = self._node = Node(await self._resources.enter_async_context(RpcClient(self.anvil.http_url)))
         self.accounts = await node.accounts()
         self.contracts = await deploy(node, self._artifacts, chain_id=self._chain_id, record=self._record)
         scene = Scene(

@@ -31,7 +31,7 @@ QUEUED_AT_ONCE: Final = 50
 SQL_LEASE: Final = "select pg_try_advisory_lock(hashtextextended('wallet.' || encode($2::bytea, 'hex'), $1))"
 SQL_OPENED: Final = """
     select i.intent_id, i.chain_id, i.wallet, i.owner, i.kind, i.target, i.data, i.value, i.priority, i.deadline,
-        i.cancel_at, i.state, i.nonce, r.tx_hash, r.block_number, r.block_hash
+        i.max_fee, i.cancel_at, i.state, i.nonce, r.tx_hash, r.block_number, r.block_hash
     from wallet.intent i
     left join wallet.receipt r on r.intent_id = i.intent_id
     where i.chain_id = $1 and i.wallet = $2 and i.state in ('pending', 'mined')
@@ -44,7 +44,8 @@ SQL_ATTEMPTS: Final = """
     order by place
 """
 SQL_QUEUED: Final = """
-    select intent_id, chain_id, wallet, owner, kind, target, data, value, priority, deadline, cancel_at
+    select intent_id, chain_id, wallet, owner, kind, target, data, value, priority, deadline, max_fee,
+        cancel_at
     from wallet.intent
     where chain_id = $1 and wallet = $2 and state = 'queued'
     order by priority, queued_at, intent_id

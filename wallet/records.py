@@ -22,8 +22,8 @@ POLL_S: Final = 0.5
 
 SQL_QUEUE: Final = """
     insert into wallet.intent
-        (intent_id, chain_id, wallet, owner, kind, target, data, value, priority, deadline)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        (intent_id, chain_id, wallet, owner, kind, target, data, value, priority, deadline, max_fee)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
     on conflict (intent_id) do nothing
 """
 SQL_CANCEL: Final = """
@@ -33,7 +33,7 @@ SQL_CANCEL: Final = """
 """
 SQL_STATUS: Final = """
     select i.intent_id, i.chain_id, i.wallet, i.owner, i.kind, i.target, i.data, i.value, i.priority, i.deadline,
-        i.queued_at, i.cancel_at, i.state, i.nonce, i.outcome, i.note, i.changed_at, i.reopened,
+        i.max_fee, i.queued_at, i.cancel_at, i.state, i.nonce, i.outcome, i.note, i.changed_at, i.reopened,
         r.tx_hash, r.block_number, r.block_hash, r.fee
     from wallet.intent i
     left join wallet.receipt r on r.intent_id = i.intent_id
@@ -41,7 +41,7 @@ SQL_STATUS: Final = """
 """
 SQL_LISTED: Final = """
     select i.intent_id, i.chain_id, i.wallet, i.owner, i.kind, i.target, i.data, i.value, i.priority, i.deadline,
-        i.queued_at, i.cancel_at, i.state, i.nonce, i.outcome, i.note, i.changed_at, i.reopened,
+        i.max_fee, i.queued_at, i.cancel_at, i.state, i.nonce, i.outcome, i.note, i.changed_at, i.reopened,
         r.tx_hash, r.block_number, r.block_hash, r.fee
     from wallet.intent i
     left join wallet.receipt r on r.intent_id = i.intent_id
@@ -101,7 +101,7 @@ async def queue(conn: Connection, intent: Intent) -> bool:
     call = intent.call
     done = await conn.execute(
         SQL_QUEUE, intent.id, intent.chain_id, intent.wallet, intent.owner, intent.kind, call.to, call.data,
-        call.value, intent.priority, intent.deadline,
+        call.value, intent.priority, intent.deadline, intent.max_fee,
     )  # fmt: skip
     return done == "INSERT 0 1"
 
@@ -163,7 +163,7 @@ def intent_of(row: asyncpg.Record) -> Intent:
     return Intent(
         id=_uuid(row["intent_id"]), chain_id=row["chain_id"], wallet=row["wallet"], owner=row["owner"],
         kind=row["kind"], call=Call(row["target"], row["data"], int(row["value"])), priority=row["priority"],
-        deadline=row["deadline"],
+        deadline=row["deadline"], max_fee=None if row["max_fee"] is None else int(row["max_fee"]),
     )  # fmt: skip
 
 

@@ -186,8 +186,9 @@ class Sender:
 
     async def _bump(self, outbox: Outbox, opened: Opened, seen: Seen) -> None:
         last = opened.attempts[-1]
-        cap = self._limits.max_fee if last.kind == "send" else cancel_cap(self._limits.max_fee)
-        fees = replacement(last.fees, await self._quote(opened.intent.priority), cap=cap)
+        most = self._most(opened.intent) if last.kind == "send" else self._limits.max_fee
+        cap = most if last.kind == "send" else cancel_cap(most)
+        fees = replacement(last.fees, await self._quote(opened.intent.priority, most), cap=cap)
         spend = self._replaced(opened, last.gas, fees) if fees is not None else None
         if fees is None or spend is None:
             await outbox.note(opened.intent.id, f"waits at {last.fees.cap} wei for each gas: the caps allow no more")
@@ -199,7 +200,9 @@ class Sender:
 
     async def _cancel(self, outbox: Outbox, opened: Opened, seen: Seen, why: str) -> None:
         last = opened.attempts[-1]
-        fees = replacement(last.fees, await self._quote(CANCEL_PRIORITY), cap=cancel_cap(self._limits.max_fee))
+        fees = replacement(
+            last.fees, await self._quote(CANCEL_PRIORITY, self._limits.max_fee), cap=cancel_cap(self._limits.max_fee)
+        )
         gas = await self._node.estimate(self._nothing(), seen.head)
         if fees is None or not isinstance(gas, int):
             await outbox.note(
@@ -240,7 +243,7 @@ class Sender:
         """Return how to send an intent now. Raises Denied, _Fails, _Later."""
         spend = spend_of(intent.call, self._rules)
         self._within_a_day(spend, spent)
-        fees = await self._quote(intent.priority)
+        fees = await self._quote(intent.priority, self._most(intent))
         if isinstance(fees, TooHigh):
             raise _Later(str(fees))
         head = await self._node.head()
@@ -280,9 +283,13 @@ class Sender:
         await self._out(outbox, intent, attempt, seen.head)
         return True
 
-    async def _quote(self, priority: int) -> Fees | TooHigh:
-        limits = self._limits
-        return quote(await self._node.history(), priority, min_tip=limits.min_tip, cap=limits.max_fee)
+    def _most(self, intent: Intent) -> int:
+        """Return the most for each gas that may be paid for an intent; its cancellation has the wallet's own limit."""
+        most = self._limits.max_fee
+        return most if intent.max_fee is None else min(most, intent.max_fee)
+
+    async def _quote(self, priority: int, cap: int) -> Fees | TooHigh:
+        return quote(await self._node.history(), priority, min_tip=self._limits.min_tip, cap=cap)
 
     # Signing and broadcasting.
 

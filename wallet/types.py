@@ -47,7 +47,8 @@ class Intent:
     """A call that `owner` (a feature) wants sent from `wallet`, at the latest at `deadline`.
 
     `id` is the caller's: the same one queued twice is one intent. `priority` 1 is the fastest, 5 the cheapest.
-    `kind` is the owner's word for it, for people.
+    `kind` is the owner's word for it, for people. `max_fee` is the most for each gas that the owner wants paid, None
+    for what the wallet's settings allow.
     """
 
     id: UUID
@@ -58,6 +59,7 @@ class Intent:
     call: Call
     priority: int
     deadline: datetime
+    max_fee: int | None = None
 
     def __post_init__(self) -> None:
         if self.call.to is None:

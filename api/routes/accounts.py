@@ -3,7 +3,6 @@
 import logging
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -25,6 +24,7 @@ from api.errors import BadRequest, Conflict, Forbidden, SignInRequired, envelope
 from api.limits import RateLimiter
 from api.params import refuse_unknown
 from api.redirects import local_path
+from api.times import precise
 from core.clock import Clock
 from core.metrics import Metrics
 from core.store.pool import Pool
@@ -53,7 +53,7 @@ class UserOf(msgspec.Struct, rename="camel"):
     @classmethod
     def of(cls, person: Person) -> "UserOf":
         """Make it from a person."""
-        return cls(person.user_id, person.email, person.role, instant(person.created_at))
+        return cls(person.user_id, person.email, person.role, precise(person.created_at))
 
 
 class Me(msgspec.Struct):
@@ -253,11 +253,6 @@ def no_store(response: Response) -> Response:
     """Say that nobody may keep this answer (RFC 9111, 5.2.2.5)."""
     response.headers["cache-control"] = "no-store"
     return response
-
-
-def instant(at: datetime) -> str:
-    """Return a time as this group writes it: 2026-05-01T09:00:00.000Z."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _wrong() -> SignInRequired:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from api import openapi, openapi_people, stream
+from api import openapi, openapi_droids, openapi_people, stream
 from api.access import Scope, route
 from api.routes.explorer import PREFIX, Explorer
 from api.routes.operations import PAGE_POLICY
@@ -24,8 +24,8 @@ def answered() -> dict[str, tuple[str, type[msgspec.Struct], Sequence[str]]]:
 def document() -> dict[str, Any]:
     """Return the description of every path under /api."""
     made = openapi.document({PREFIX + path: described for path, described in answered().items()}, streams=stream.PATHS)
-    made["paths"] |= openapi_people.paths()
-    made["components"]["schemas"] |= openapi_people.components()
+    made["paths"] |= openapi_people.paths() | openapi_people.paths(openapi_droids.OPERATIONS)
+    made["components"]["schemas"] |= openapi_people.components() | openapi_droids.components()
     made["components"]["securitySchemes"] |= openapi_people.SECURITY_SCHEMES
     return made
 

@@ -17,7 +17,8 @@ from api.bodies import json_of, nothing
 from api.credentials import SignedIn
 from api.errors import BadRequest, Conflict, NotFound
 from api.params import refuse_unknown
-from api.routes.accounts import Message, answer, instant
+from api.routes.accounts import Message, answer
+from api.times import precise
 from core.clock import Clock
 from core.store.pool import Pool
 
@@ -44,7 +45,7 @@ class FullUser(msgspec.Struct, rename="camel"):
     @classmethod
     def of(cls, person: Person) -> "FullUser":
         """Make it from a person."""
-        return cls(person.user_id, person.email, person.role, person.status, instant(person.created_at))
+        return cls(person.user_id, person.email, person.role, person.status, precise(person.created_at))
 
 
 class Users(msgspec.Struct):
@@ -127,8 +128,8 @@ class People:
         found = await tokens.of(self._pool, caller_of(request, SignedIn).person.user_id, self._clock.now())
         if found is None:
             return answer(NoToken())
-        expires, used = (None if at is None else instant(at) for at in (found.expires_at, found.last_used_at))
-        return answer(HasToken(True, instant(found.created_at), expires, used))
+        expires, used = (None if at is None else precise(at) for at in (found.expires_at, found.last_used_at))
+        return answer(HasToken(True, precise(found.created_at), expires, used))
 
     async def new_token(self, request: Request) -> Response:
         """Make a token in place of the one there is."""

@@ -4,6 +4,8 @@ CREATE SCHEMA accounts;
 
 CREATE SCHEMA chain;
 
+CREATE SCHEMA droid;
+
 CREATE SCHEMA wallet;
 
 CREATE DOMAIN chain.uint256 AS numeric(78,0);
@@ -731,6 +733,286 @@ COMMENT ON COLUMN chain.watched_vault.watched_from IS 'First block the head writ
 
 COMMENT ON COLUMN chain.watched_vault.scanned IS 'Finalized blocks whose logs of this vault were asked for by address as well.';
 
+CREATE TABLE droid.account (
+    account_id integer NOT NULL,
+    chain_id bigint NOT NULL,
+    wallet bytea NOT NULL,
+    CONSTRAINT account_wallet_check CHECK ((octet_length(wallet) = 20))
+);
+
+COMMENT ON TABLE droid.account IS 'Wallets that droids may use; settings of the sender say what each may do.';
+
+CREATE SEQUENCE droid.bot_number
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE droid.bot (
+    bot_id bigint DEFAULT nextval('droid.bot_number'::regclass) NOT NULL,
+    droid_id bigint NOT NULL,
+    slot integer,
+    position_id numeric(78,0),
+    lower_tick integer NOT NULL,
+    upper_tick integer NOT NULL,
+    liquidity numeric(39,0) NOT NULL,
+    status text NOT NULL,
+    changed_at timestamp with time zone NOT NULL,
+    CONSTRAINT bot_status_check CHECK ((status = ANY (ARRAY['PLANNED'::text, 'OPENING'::text, 'ACTIVE'::text, 'CLOSING'::text, 'CLOSED'::text, 'FAILED'::text, 'ORPHAN'::text])))
+);
+
+COMMENT ON TABLE droid.bot IS 'Slots of ladders, the centre is 0. A slot lives on while its position changes. Follows from positions and the open move.';
+
+COMMENT ON COLUMN droid.bot.slot IS 'None for an ORPHAN: a position of this pool that the wallet has and the worker did not open.';
+
+CREATE SEQUENCE droid.decision_number
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE droid.decision (
+    decision_id bigint DEFAULT nextval('droid.decision_number'::regclass) NOT NULL,
+    droid_id bigint NOT NULL,
+    session_id bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    block_number bigint NOT NULL,
+    block_hash bytea NOT NULL,
+    decided text NOT NULL,
+    word text NOT NULL,
+    sentence text NOT NULL,
+    price numeric,
+    ema numeric,
+    slope numeric,
+    intent_id uuid,
+    CONSTRAINT decision_decided_check CHECK ((decided = ANY (ARRAY['Hold'::text, 'Rebalance'::text, 'Close'::text, 'Approve'::text])))
+);
+
+COMMENT ON TABLE droid.decision IS 'Why a droid acted, or did not: one for each look at the chain.';
+
+COMMENT ON COLUMN droid.decision.slope IS 'Of the EMA: d ln(price)/dt per hour.';
+
+CREATE SEQUENCE droid.droid_number
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE droid.droid (
+    droid_id bigint DEFAULT nextval('droid.droid_number'::regclass) NOT NULL,
+    chain_id bigint NOT NULL,
+    account_id integer NOT NULL,
+    wallet bytea NOT NULL,
+    pool_id integer NOT NULL,
+    config jsonb NOT NULL,
+    active smallint DEFAULT 0 NOT NULL,
+    command bigint DEFAULT 0 NOT NULL,
+    commanded_at timestamp with time zone,
+    commanded_by text,
+    commanded_as text,
+    answered bigint DEFAULT 0 NOT NULL,
+    holds boolean DEFAULT false NOT NULL,
+    note text DEFAULT ''::text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    created_by text NOT NULL,
+    CONSTRAINT droid_active_check CHECK (((active >= 0) AND (active <= 3))),
+    CONSTRAINT droid_wallet_check CHECK ((octet_length(wallet) = 20))
+);
+
+COMMENT ON TABLE droid.droid IS 'What people ask for. They write config and commands, the worker answers them.';
+
+COMMENT ON COLUMN droid.droid.config IS 'Fields as in the API, valid by droids/droid.py when they were written.';
+
+COMMENT ON COLUMN droid.droid.active IS '0 pause, 1 run, 2 reset and run, 3 close all and stop. The worker puts 1 after 2 and 0 after 3.';
+
+COMMENT ON COLUMN droid.droid.command IS 'Counts commands, so that the same one given twice is two.';
+
+COMMENT ON COLUMN droid.droid.answered IS 'The last command that the worker carried out.';
+
+COMMENT ON COLUMN droid.droid.holds IS 'From its first session until it is stopped, the wallet is its own.';
+
+COMMENT ON COLUMN droid.droid.note IS 'What keeps it from running at all, for people.';
+
+CREATE TABLE droid.ledger (
+    droid_id bigint NOT NULL,
+    block_number bigint NOT NULL,
+    block_hash bytea NOT NULL,
+    entry integer NOT NULL,
+    asset bytea NOT NULL,
+    kind text NOT NULL,
+    amount numeric(79,0) NOT NULL,
+    at timestamp with time zone NOT NULL,
+    intent_id uuid,
+    tx_hash bytea,
+    token_id numeric(78,0),
+    CONSTRAINT ledger_kind_check CHECK ((kind = ANY (ARRAY['opening'::text, 'external'::text, 'put'::text, 'principal'::text, 'fee'::text, 'gas'::text, 'value'::text])))
+);
+
+COMMENT ON TABLE droid.ledger IS 'Every base unit that came to the wallet (positive) or left it, since the droid has it. Empty asset: wei.';
+
+COMMENT ON COLUMN droid.ledger.entry IS 'Index of the log; -1 for gas, -2 for what was found at a block.';
+
+COMMENT ON COLUMN droid.ledger.kind IS 'opening: what was there at first. external: what came or went without us, found by the balance.';
+
+CREATE TABLE droid.memory (
+    droid_id bigint NOT NULL,
+    ema numeric,
+    slope numeric,
+    sampled_at bigint,
+    since bigint,
+    anchor numeric,
+    mark_sqrt_x96 numeric(49,0),
+    lvr numeric(79,0) DEFAULT 0 NOT NULL,
+    CONSTRAINT memory_check CHECK ((num_nonnulls(ema, slope, sampled_at, since) = ANY (ARRAY[0, 4])))
+);
+
+COMMENT ON TABLE droid.memory IS 'What a droid knows across restarts beside its moves and positions. Times are Unix seconds.';
+
+COMMENT ON COLUMN droid.memory.lvr IS 'Loss versus rebalancing so far, base units of the quote; marked to mark_sqrt_x96.';
+
+CREATE TABLE droid.move (
+    intent_id uuid NOT NULL,
+    droid_id bigint NOT NULL,
+    session_id bigint NOT NULL,
+    kind text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    block_number bigint NOT NULL,
+    block_hash bytea NOT NULL,
+    sqrt_x96 numeric(49,0) NOT NULL,
+    spans jsonb NOT NULL,
+    anchor numeric,
+    native_price numeric NOT NULL,
+    state text DEFAULT 'open'::text NOT NULL,
+    outcome text DEFAULT ''::text NOT NULL,
+    ended_at timestamp with time zone,
+    tx_hash bytea,
+    mined_number bigint,
+    mined_hash bytea,
+    CONSTRAINT move_kind_check CHECK ((kind = ANY (ARRAY['approve'::text, 'rebalance'::text, 'close'::text]))),
+    CONSTRAINT move_state_check CHECK ((state = ANY (ARRAY['open'::text, 'done'::text, 'failed'::text])))
+);
+
+COMMENT ON TABLE droid.move IS 'What a droid has had sent. One is open at a time; it counts once its intent is final, by its receipt.';
+
+COMMENT ON COLUMN droid.move.spans IS 'The ladder that is meant, centre first: pairs of ticks of the pool.';
+
+COMMENT ON COLUMN droid.move.native_price IS 'What the native coin was worth in USD when it was planned: gas is counted by it.';
+
+COMMENT ON COLUMN droid.move.outcome IS 'What became of the intent: done, reverted, cancelled, dropped, rehearsed, lost.';
+
+CREATE TABLE droid.pool (
+    pool_id integer NOT NULL,
+    chain_id bigint NOT NULL,
+    address bytea NOT NULL,
+    manager bytea NOT NULL,
+    quote bytea NOT NULL,
+    token0 bytea,
+    token1 bytea,
+    decimals0 smallint,
+    decimals1 smallint,
+    fee integer,
+    spacing integer,
+    CONSTRAINT pool_address_check CHECK ((octet_length(address) = 20)),
+    CONSTRAINT pool_check CHECK ((num_nonnulls(token0, token1, decimals0, decimals1, fee, spacing) = ANY (ARRAY[0, 6]))),
+    CONSTRAINT pool_check1 CHECK (((token0 IS NULL) OR ((quote = token0) OR (quote = token1)))),
+    CONSTRAINT pool_manager_check CHECK ((octet_length(manager) = 20)),
+    CONSTRAINT pool_quote_check CHECK ((octet_length(quote) = 20)),
+    CONSTRAINT pool_token0_check CHECK ((octet_length(token0) = 20)),
+    CONSTRAINT pool_token1_check CHECK ((octet_length(token1) = 20))
+);
+
+COMMENT ON TABLE droid.pool IS 'Pools of Uniswap v3 that droids may be in. What follows quote is read from the contracts by the worker.';
+
+COMMENT ON COLUMN droid.pool.manager IS 'The NonfungiblePositionManager that holds the positions.';
+
+COMMENT ON COLUMN droid.pool.quote IS 'The token that prices are in: taken for a dollar.';
+
+CREATE TABLE droid."position" (
+    chain_id bigint NOT NULL,
+    manager bytea NOT NULL,
+    token_id numeric(78,0) NOT NULL,
+    droid_id bigint NOT NULL,
+    slot integer NOT NULL,
+    lower_tick integer NOT NULL,
+    upper_tick integer NOT NULL,
+    liquidity numeric(39,0) NOT NULL,
+    opened_by uuid NOT NULL,
+    put0 chain.uint256 NOT NULL,
+    put1 chain.uint256 NOT NULL,
+    closed_by uuid,
+    closed_sqrt_x96 numeric(49,0),
+    got0 chain.uint256,
+    got1 chain.uint256,
+    gone_at timestamp with time zone,
+    CONSTRAINT position_check CHECK ((num_nonnulls(closed_by, closed_sqrt_x96, got0, got1) = ANY (ARRAY[0, 4])))
+);
+
+COMMENT ON TABLE droid."position" IS 'NFTs that droids opened, from receipts of final intents alone. put and got are without fees.';
+
+COMMENT ON COLUMN droid."position".gone_at IS 'When the chain was found not to have it any more although no intent of ours closed it: a ghost.';
+
+CREATE SEQUENCE droid.session_number
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE droid.session (
+    session_id bigint DEFAULT nextval('droid.session_number'::regclass) NOT NULL,
+    droid_id bigint NOT NULL,
+    status text NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    stopped_at timestamp with time zone,
+    gas_wei chain.uint256 DEFAULT 0 NOT NULL,
+    gas_usd numeric DEFAULT 0 NOT NULL,
+    note text DEFAULT ''::text NOT NULL,
+    CONSTRAINT session_status_check CHECK ((status = ANY (ARRAY['WARMING'::text, 'RUNNING'::text, 'PAUSED'::text, 'RESETTING'::text, 'CLOSING'::text, 'STOPPED'::text, 'HALTED'::text])))
+);
+
+COMMENT ON TABLE droid.session IS 'From a start to a reset or stop; the gas budget is that of a session.';
+
+CREATE SEQUENCE droid.snapshot_number
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE droid.snapshot (
+    snapshot_id bigint DEFAULT nextval('droid.snapshot_number'::regclass) NOT NULL,
+    droid_id bigint NOT NULL,
+    at timestamp with time zone NOT NULL,
+    block_number bigint NOT NULL,
+    block_hash bytea NOT NULL,
+    price numeric NOT NULL,
+    aum numeric(79,0) NOT NULL,
+    base numeric(79,0) NOT NULL,
+    quote numeric(79,0) NOT NULL,
+    idle_base numeric(79,0) NOT NULL,
+    idle_quote numeric(79,0) NOT NULL,
+    fees_base numeric(79,0) NOT NULL,
+    fees_quote numeric(79,0) NOT NULL,
+    fees_earned numeric(79,0) NOT NULL,
+    gas_wei numeric(79,0) NOT NULL,
+    gas_usd numeric NOT NULL,
+    hold numeric(79,0) NOT NULL,
+    il numeric(79,0) NOT NULL,
+    lvr numeric(79,0) NOT NULL,
+    eth_wallet numeric(79,0) NOT NULL
+);
+
+COMMENT ON TABLE droid.snapshot IS 'What a droid is worth at a block: base units of the tokens; aum, hold, il, lvr and fees_earned in those of the quote.';
+
+COMMENT ON COLUMN droid.snapshot.aum IS 'Positions, their fees and idle tokens; without the wei of the wallet, which are eth_wallet.';
+
+COMMENT ON COLUMN droid.snapshot.base IS 'In positions, without fees; fees_base and fees_quote are not collected yet.';
+
+COMMENT ON COLUMN droid.snapshot.hold IS 'What all that people gave would be worth now, had nothing been done with it.';
+
 CREATE TABLE wallet.activation (
     activation_id uuid NOT NULL,
     chain_id bigint NOT NULL,
@@ -799,6 +1081,7 @@ CREATE TABLE wallet.intent (
     note text DEFAULT ''::text NOT NULL,
     changed_at timestamp with time zone DEFAULT now() NOT NULL,
     reopened integer DEFAULT 0 NOT NULL,
+    max_fee chain.uint256,
     CONSTRAINT intent_check CHECK (((state = ANY (ARRAY['pending'::text, 'mined'::text, 'settled'::text, 'lost'::text])) = (nonce IS NOT NULL))),
     CONSTRAINT intent_check1 CHECK (((state = ANY (ARRAY['mined'::text, 'settled'::text])) = (outcome IS NOT NULL))),
     CONSTRAINT intent_outcome_check CHECK ((outcome = ANY (ARRAY['done'::text, 'reverted'::text, 'cancelled'::text]))),
@@ -813,6 +1096,8 @@ COMMENT ON TABLE wallet.intent IS 'What features mean to send. They insert and r
 COMMENT ON COLUMN wallet.intent.note IS 'Why it is where it is, for people.';
 
 COMMENT ON COLUMN wallet.intent.reopened IS 'How often a reorg took it out of a block.';
+
+COMMENT ON COLUMN wallet.intent.max_fee IS 'The most for each gas that its owner wants paid, below what the wallet''s settings allow; none: no limit of its own.';
 
 CREATE TABLE wallet.movement (
     tx_hash bytea NOT NULL,
@@ -961,6 +1246,51 @@ ALTER TABLE ONLY chain.verified
 ALTER TABLE ONLY chain.watched_vault
     ADD CONSTRAINT watched_vault_pkey PRIMARY KEY (chain_id, vault);
 
+ALTER TABLE ONLY droid.account
+    ADD CONSTRAINT account_chain_id_wallet_key UNIQUE (chain_id, wallet);
+
+ALTER TABLE ONLY droid.account
+    ADD CONSTRAINT account_pkey PRIMARY KEY (account_id);
+
+ALTER TABLE ONLY droid.bot
+    ADD CONSTRAINT bot_droid_id_slot_key UNIQUE (droid_id, slot);
+
+ALTER TABLE ONLY droid.bot
+    ADD CONSTRAINT bot_pkey PRIMARY KEY (bot_id);
+
+ALTER TABLE ONLY droid.decision
+    ADD CONSTRAINT decision_pkey PRIMARY KEY (decision_id);
+
+ALTER TABLE ONLY droid.droid
+    ADD CONSTRAINT droid_pkey PRIMARY KEY (droid_id);
+
+ALTER TABLE ONLY droid.ledger
+    ADD CONSTRAINT ledger_pkey PRIMARY KEY (droid_id, block_number, entry, asset, kind);
+
+ALTER TABLE ONLY droid.memory
+    ADD CONSTRAINT memory_pkey PRIMARY KEY (droid_id);
+
+ALTER TABLE ONLY droid.move
+    ADD CONSTRAINT move_pkey PRIMARY KEY (intent_id);
+
+ALTER TABLE ONLY droid.pool
+    ADD CONSTRAINT pool_chain_id_address_key UNIQUE (chain_id, address);
+
+ALTER TABLE ONLY droid.pool
+    ADD CONSTRAINT pool_pkey PRIMARY KEY (pool_id);
+
+ALTER TABLE ONLY droid."position"
+    ADD CONSTRAINT position_pkey PRIMARY KEY (chain_id, manager, token_id);
+
+ALTER TABLE ONLY droid.session
+    ADD CONSTRAINT session_pkey PRIMARY KEY (session_id);
+
+ALTER TABLE ONLY droid.snapshot
+    ADD CONSTRAINT snapshot_droid_id_block_number_block_hash_key UNIQUE (droid_id, block_number, block_hash);
+
+ALTER TABLE ONLY droid.snapshot
+    ADD CONSTRAINT snapshot_pkey PRIMARY KEY (snapshot_id);
+
 ALTER TABLE ONLY wallet.activation
     ADD CONSTRAINT activation_pkey PRIMARY KEY (activation_id);
 
@@ -1021,6 +1351,28 @@ CREATE INDEX vault_event_by_resolver ON chain.vault_event USING btree (chain_id,
 
 CREATE INDEX vault_upgrade ON chain.vault_event USING btree (chain_id, vault, block_number, log_index) WHERE (kind = 'upgraded'::text);
 
+CREATE UNIQUE INDEX bot_orphan ON droid.bot USING btree (droid_id, position_id) WHERE (slot IS NULL);
+
+CREATE INDEX decision_at ON droid.decision USING btree (at);
+
+CREATE INDEX decision_of ON droid.decision USING btree (droid_id, decision_id);
+
+CREATE UNIQUE INDEX droid_of_wallet ON droid.droid USING btree (chain_id, wallet) WHERE ((active <> 0) OR holds);
+
+CREATE INDEX ledger_of_intent ON droid.ledger USING btree (intent_id) WHERE (intent_id IS NOT NULL);
+
+CREATE INDEX move_of ON droid.move USING btree (droid_id, at);
+
+CREATE UNIQUE INDEX move_open ON droid.move USING btree (droid_id) WHERE (state = 'open'::text);
+
+CREATE INDEX position_of ON droid."position" USING btree (droid_id, slot) WHERE (closed_by IS NULL);
+
+CREATE INDEX session_of ON droid.session USING btree (droid_id, session_id);
+
+CREATE UNIQUE INDEX session_open ON droid.session USING btree (droid_id) WHERE (stopped_at IS NULL);
+
+CREATE INDEX snapshot_of ON droid.snapshot USING btree (droid_id, snapshot_id);
+
 CREATE UNIQUE INDEX activation_active ON wallet.activation USING btree (chain_id, wallet) WHERE (revoked_at IS NULL);
 
 CREATE INDEX intent_open ON wallet.intent USING btree (chain_id, wallet, priority, queued_at) WHERE (state = ANY (ARRAY['queued'::text, 'pending'::text, 'mined'::text]));
@@ -1034,6 +1386,9 @@ GRANT USAGE ON SCHEMA accounts TO chainworkd_api;
 GRANT USAGE ON SCHEMA chain TO chainworkd_api;
 GRANT USAGE ON SCHEMA chain TO chainworkd_worker;
 GRANT USAGE ON SCHEMA chain TO chainworkd_sender;
+
+GRANT USAGE ON SCHEMA droid TO chainworkd_worker;
+GRANT USAGE ON SCHEMA droid TO chainworkd_api;
 
 GRANT USAGE ON SCHEMA wallet TO chainworkd_sender;
 GRANT USAGE ON SCHEMA wallet TO chainworkd_worker;
@@ -1165,6 +1520,95 @@ GRANT SELECT ON TABLE chain.verified TO chainworkd_api;
 GRANT SELECT ON TABLE chain.watched_vault TO chainworkd_worker;
 GRANT SELECT ON TABLE chain.watched_vault TO chainworkd_api;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE droid.account TO chainworkd_worker;
+GRANT SELECT ON TABLE droid.account TO chainworkd_api;
+
+GRANT INSERT(account_id) ON TABLE droid.account TO chainworkd_api;
+
+GRANT INSERT(chain_id) ON TABLE droid.account TO chainworkd_api;
+
+GRANT INSERT(wallet) ON TABLE droid.account TO chainworkd_api;
+
+GRANT USAGE ON SEQUENCE droid.bot_number TO chainworkd_worker;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE droid.bot TO chainworkd_worker;
+GRANT SELECT ON TABLE droid.bot TO chainworkd_api;
+
+GRANT USAGE ON SEQUENCE droid.decision_number TO chainworkd_worker;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE droid.decision TO chainworkd_worker;
+GRANT SELECT ON TABLE droid.decision TO chainworkd_api;
+
+GRANT USAGE ON SEQUENCE droid.droid_number TO chainworkd_worker;
+GRANT USAGE ON SEQUENCE droid.droid_number TO chainworkd_api;
+
+GRANT SELECT ON TABLE droid.droid TO chainworkd_worker;
+GRANT SELECT ON TABLE droid.droid TO chainworkd_api;
+
+GRANT INSERT(chain_id) ON TABLE droid.droid TO chainworkd_api;
+
+GRANT INSERT(account_id) ON TABLE droid.droid TO chainworkd_api;
+
+GRANT INSERT(wallet) ON TABLE droid.droid TO chainworkd_api;
+
+GRANT INSERT(pool_id) ON TABLE droid.droid TO chainworkd_api;
+
+GRANT INSERT(config),UPDATE(config) ON TABLE droid.droid TO chainworkd_api;
+
+GRANT INSERT(active),UPDATE(active) ON TABLE droid.droid TO chainworkd_api;
+GRANT UPDATE(active) ON TABLE droid.droid TO chainworkd_worker;
+
+GRANT INSERT(command),UPDATE(command) ON TABLE droid.droid TO chainworkd_api;
+
+GRANT INSERT(commanded_at),UPDATE(commanded_at) ON TABLE droid.droid TO chainworkd_api;
+
+GRANT INSERT(commanded_by),UPDATE(commanded_by) ON TABLE droid.droid TO chainworkd_api;
+
+GRANT INSERT(commanded_as),UPDATE(commanded_as) ON TABLE droid.droid TO chainworkd_api;
+
+GRANT UPDATE(answered) ON TABLE droid.droid TO chainworkd_worker;
+
+GRANT UPDATE(holds) ON TABLE droid.droid TO chainworkd_worker;
+
+GRANT UPDATE(note) ON TABLE droid.droid TO chainworkd_worker;
+
+GRANT INSERT(created_by) ON TABLE droid.droid TO chainworkd_api;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE droid.ledger TO chainworkd_worker;
+GRANT SELECT ON TABLE droid.ledger TO chainworkd_api;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE droid.memory TO chainworkd_worker;
+GRANT SELECT ON TABLE droid.memory TO chainworkd_api;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE droid.move TO chainworkd_worker;
+GRANT SELECT ON TABLE droid.move TO chainworkd_api;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE droid.pool TO chainworkd_worker;
+GRANT SELECT ON TABLE droid.pool TO chainworkd_api;
+
+GRANT INSERT(pool_id) ON TABLE droid.pool TO chainworkd_api;
+
+GRANT INSERT(chain_id) ON TABLE droid.pool TO chainworkd_api;
+
+GRANT INSERT(address) ON TABLE droid.pool TO chainworkd_api;
+
+GRANT INSERT(manager) ON TABLE droid.pool TO chainworkd_api;
+
+GRANT INSERT(quote) ON TABLE droid.pool TO chainworkd_api;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE droid."position" TO chainworkd_worker;
+GRANT SELECT ON TABLE droid."position" TO chainworkd_api;
+
+GRANT USAGE ON SEQUENCE droid.session_number TO chainworkd_worker;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE droid.session TO chainworkd_worker;
+GRANT SELECT ON TABLE droid.session TO chainworkd_api;
+
+GRANT USAGE ON SEQUENCE droid.snapshot_number TO chainworkd_worker;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE droid.snapshot TO chainworkd_worker;
+GRANT SELECT ON TABLE droid.snapshot TO chainworkd_api;
+
 GRANT SELECT ON TABLE wallet.activation TO chainworkd_sender;
 GRANT SELECT ON TABLE wallet.activation TO chainworkd_worker;
 GRANT SELECT ON TABLE wallet.activation TO chainworkd_api;
@@ -1233,6 +1677,9 @@ GRANT UPDATE(note) ON TABLE wallet.intent TO chainworkd_sender;
 GRANT UPDATE(changed_at) ON TABLE wallet.intent TO chainworkd_sender;
 
 GRANT UPDATE(reopened) ON TABLE wallet.intent TO chainworkd_sender;
+
+GRANT INSERT(max_fee) ON TABLE wallet.intent TO chainworkd_worker;
+GRANT INSERT(max_fee) ON TABLE wallet.intent TO chainworkd_api;
 
 GRANT SELECT,INSERT,DELETE ON TABLE wallet.movement TO chainworkd_sender;
 GRANT SELECT ON TABLE wallet.movement TO chainworkd_worker;

@@ -9,6 +9,7 @@ from devnet.anvil import Anvil
 from devnet.artifacts import Artifacts
 from devnet.node import Node
 from devnet.town import Devnet
+from tests.anvil.pools import Place
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +43,11 @@ async def rpc(devnet: Devnet) -> AsyncIterator[RpcClient]:
 @pytest.fixture
 def node(rpc: RpcClient) -> Node:
     return Node(rpc)
+
+
+@pytest.fixture(params=[True, False], ids=["base_is_token0", "base_is_token1"])
+async def spot(request: pytest.FixtureRequest, devnet: Devnet, rpc: RpcClient, artifacts: Artifacts) -> Place:
+    """A pool with its tokens in either order."""
+    made = Place(devnet, rpc, artifacts)
+    await made.open(base_is_token0=request.param)
+    return made

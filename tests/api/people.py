@@ -1,7 +1,7 @@
 """The API with its people: the daemon's own composition, on a clock that tests turn and with cheap passwords."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,11 +18,13 @@ from api.app import application
 from api.hub import FactHub
 from api.prices import Prices
 from api.readiness import Readiness
+from core.droid_settings import DroidSettings
 from core.metrics import Metrics
-from core.settings import ApiSettings, AuthSettings, Settings
+from core.settings import ApiSettings, AuthSettings, ChainSettings, Settings
 from core.store.pool import Pool
 from daemon.builder import builder_of
 from daemon.faces import client_face
+from daemon.prices import venues
 from tests.unit.clocks import FakeClock
 
 SQL_WAITING = """
@@ -88,16 +90,25 @@ class Town:
 
 
 @asynccontextmanager
-async def town(pool: Pool, *, auth: AuthSettings = FREE, api: ApiSettings | None = None) -> AsyncIterator[Town]:
+async def town(
+    pool: Pool,
+    *,
+    auth: AuthSettings = FREE,
+    api: ApiSettings | None = None,
+    chains: Mapping[str, ChainSettings] | None = None,
+    droids: DroidSettings | None = None,
+) -> AsyncIterator[Town]:
     """A town without people."""
-    settings = Settings(auth=auth, api=api or ApiSettings(rate_limit=""))
+    settings = Settings(
+        auth=auth, api=api or ApiSettings(rate_limit=""), chains=dict(chains or {}), droids=droids or DroidSettings()
+    )
     readiness = Readiness(pool, chains=(), ready_lag_s=60, silence_s=120)
     passwords, clock, metrics = CountedPasswords(cheap()), FakeClock(), Metrics()
     async with builder_of(settings, metrics) as built:
         hub = FactHub(pool, metrics.for_streams(), max_streams=1)
         face = client_face(
-            settings, pool, readiness, passwords, clock, metrics=metrics, hub=hub, prices=Prices(pool, {}),
-            groups=built.groups,
+            settings, pool, readiness, passwords, clock, metrics=metrics, hub=hub, groups=built.groups,
+            prices=Prices(pool, venues(settings)),
         )  # fmt: skip
         app = application(face.routes, metrics, gate=face.gate, groups=built.groups)
         made = Town(pool, clock, passwords, settings, metrics, app)

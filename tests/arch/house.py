@@ -7,7 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
-    "accounts", "api", "builders", "contracts", "core", "daemon", "devnet", "indexer", "prices", "simulator", "wallet",
+    "accounts", "api", "builders", "contracts", "core", "daemon", "devnet", "droids", "indexer", "prices", "simulator",
+    "wallet",
 )  # fmt: skip
 
 

@@ -19,6 +19,9 @@ PURE = (
     "api/addresses.py", "builders/*.py", "builders/*/*.py", "api/builder/fields.py", "api/builder/bodies.py",
     "api/builder/delegated.py", "prices/routes.py", "prices/judge.py",
     "wallet/types.py", "wallet/judge.py", "wallet/fees.py", "wallet/policy.py", "wallet/ledger.py",
+    "droids/droid.py", "droids/market.py", "droids/trend.py", "droids/ladder.py", "droids/decide.py",
+    "droids/course.py", "droids/book.py", "droids/plan.py", "droids/guards.py", "droids/effects.py",
+    "droids/worth.py", "droids/bots.py", "droids/strategies.py", "droids/backtest.py",
 )  # fmt: skip
 IMPURE = frozenset({"asyncio", "aiohttp", "asyncpg", "os", "time", "random", "socket", "secrets", "core.settings"})
 
@@ -31,6 +34,7 @@ BROAD: dict[str, str] = {
 FLOATS = {
     "api/routes/operations.py::_block_line": "a share of gas, shown as a percentage",
     "daemon/cli.py::_seconds": "seconds of a command-line option",
+    "daemon/plot.py::_number": "a point of a picture",
 }
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

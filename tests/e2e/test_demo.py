@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
+from core.rpc.client import RpcClient
 from devnet.artifacts import Artifacts
+from devnet.robot import ROBOT
 from tests.e2e.daemon import CHAINWORKD, PORTS, ROOT, Daemon, alive, as_user, descendants
 from tests.e2e.waiting import until
 
@@ -122,11 +124,44 @@ async def assert_what_is_printed_works(text: str) -> None:
         assert (await shell(f"curl -s {url} -o /dev/null -w '%{{http_code}}'")) == "200", url
 
 
+async def assert_the_backtest_works(text: str) -> None:
+    backtest = re.search(r"^  backtest +(CHAINWORKD_DATA_DIR=.*)$", text, re.MULTILINE)
+    assert backtest is not None
+    # The droid of the demo warms up for 20 s of swaps.
+    async with asyncio.timeout(120):
+        while "fees - LVR - gas" not in (ran := await shell(f"{backtest[1]} 2>&1 || true")):
+            assert "expected" in ran, ran
+            await asyncio.sleep(2)
+
+
+async def assert_the_droid_rehearses(text: str) -> None:
+    """The demo's droid decides, plans and queues; its sender signs nothing, and nothing of it reaches the chain."""
+    show = re.search(r"^  droid, dry-run +(CHAINWORKD_DATA_DIR=.*)$", text, re.MULTILINE)
+    decided = re.search(r"^  its decisions +(\(curl.*)$", text, re.MULTILINE)
+    node = re.search(r"^  node \(JSON-RPC\) +(http\S+)$", text, re.MULTILINE)
+    assert show is not None
+    assert decided is not None
+    assert node is not None
+    found: list[Any] = []
+    async with asyncio.timeout(120):
+        while "Rebalance" not in [each["decision"] for each in found]:
+            found = json.loads(await shell(decided[1]))["decisions"]
+            await asyncio.sleep(1)
+    droid = json.loads(await shell(show[1]))
+    assert (droid["droid"]["active"], droid["sessions"][0]["status"]) == (1, "RUNNING")
+    assert [each["positionId"] for each in droid["bots"]] == [None] * 5
+    async with RpcClient(node[1]) as rpc:
+        nonce = await rpc.call("eth_getTransactionCount", "0x" + ROBOT.hex(), "latest")
+    assert int(nonce, 16) == 5, "what furnishes the account, and nothing since"
+
+
 async def test_every_printed_line_works_and_a_second_start_goes_on(folder: Path) -> None:
     demo = Daemon(folder, "demo", "--data-dir", str(folder / "demo"), env=newcomer(folder))
     async with demo:
         text = await greeting(demo)
         await assert_what_is_printed_works(text)
+        await assert_the_backtest_works(text)
+        await assert_the_droid_rehearses(text)
         family = descendants(demo.pid)
         assert len(family) > 4
 

@@ -12,7 +12,14 @@ from pathlib import Path
 # Free ports, so that tests run beside each other and beside a daemon.
 ANY_PORTS = {
     f"CHAINWORKD_{name}": "0"
-    for name in ("OPS__INDEXER_PORT", "OPS__BACKFILL_PORT", "OPS__API_PORT", "OPS__SENDER_PORT", "API__PORT")
+    for name in (
+        "OPS__INDEXER_PORT",
+        "OPS__BACKFILL_PORT",
+        "OPS__API_PORT",
+        "OPS__SENDER_PORT",
+        "OPS__WORKER_PORT",
+        "API__PORT",
+    )
 }
 
 DEADLINE_S = 60

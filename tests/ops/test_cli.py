@@ -129,19 +129,12 @@ async def test_run_without_a_chain_says_what_to_set(cli: Cli) -> None:
     assert not (cli.folder / "data").exists()
 
 
-@pytest.mark.parametrize("role", ["indexer", "backfill", "api", "sender"])
+@pytest.mark.parametrize("role", ["indexer", "backfill", "api", "sender", "worker"])
 async def test_one_role_alone_never_starts_a_server(cli: Cli, role: str) -> None:
     done = await cli("run", role, CHAINWORKD_RPC_URL="http://127.0.0.1:1")
     assert (done.code, done.err.count("\n")) == (78, 1)
     assert "database.url" in done.err
     assert not (cli.folder / "data").exists()
-
-
-@pytest.mark.parametrize("role", ["worker"])
-async def test_a_role_that_does_not_exist_yet_says_so(cli: Cli, role: str) -> None:
-    done = await cli("run", role)
-    assert (done.code, done.err.count("\n")) == (78, 1)
-    assert f"this version has no {role} service" in done.err
 
 
 @pytest.mark.parametrize("setting", ["api.port", "ops.indexer_port", "ops.backfill_port", "ops.api_port"])

@@ -95,7 +95,6 @@ def test_a_failure_is_restarted_and_a_wrong_setting_is_not(unit: Path) -> None:
     service = found["Service"]
     assert service["Type"] == "notify"
     assert (service["Restart"], service["RestartPreventExitStatus"]) == ("on-failure", "78")
-    # The worker has no service yet: nobody would feed it.
     fed = unit.stem.removeprefix("chainworkd-") in (*ROLES, *ALONE)
     assert service.get("WatchdogSec") == ("60s" if fed else None)
     assert found["Unit"]["Requires"] == "chainworkd-migrate.service"

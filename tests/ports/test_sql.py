@@ -13,7 +13,15 @@ from core.store.schema import SCHEMA, migrated_schema
 from daemon.schema import MIGRATIONS
 
 REPOSITORY = Path(__file__).parents[2]
-SOURCES = ("core/store/*.py", "accounts/*.py", "wallet/*.py", "api/**/*.py", "daemon/*.py", "indexer/*.py")
+SOURCES = (
+    "core/store/*.py",
+    "accounts/*.py",
+    "wallet/*.py",
+    "droids/*.py",
+    "api/**/*.py",
+    "daemon/*.py",
+    "indexer/*.py",
+)
 FORBIDDEN = {
     "triggers": r"\bcreate\s+(or\s+replace\s+)?(constraint\s+)?trigger\b",
     "foreign keys": r"\breferences\b|\bforeign\s+key\b",

@@ -67,6 +67,17 @@ def test_a_tick_is_the_greatest_whose_price_is_not_above() -> None:
         assert [ticks.tick_at(sqrt) for sqrt in (at, (at + above) // 2, above - 1)] == [tick] * 3
 
 
+def test_a_guess_changes_nothing_but_the_time_it_takes() -> None:
+    dice = Random(60)
+    for _ in range(300):
+        tick = dice.randint(-MAX_TICK, MAX_TICK - 1)
+        sqrt = dice.randint(ticks.sqrt_at(tick), ticks.sqrt_at(tick + 1) - 1)
+        for guess in (tick, tick + 1, tick - 1, dice.randint(-2 * MAX_TICK, 2 * MAX_TICK)):
+            assert ticks.tick_near(sqrt, guess) == tick
+    ends = ((ticks.MIN_SQRT, -MAX_TICK), (ticks.MAX_SQRT - 1, MAX_TICK - 1))
+    assert all(ticks.tick_near(sqrt, 0) == tick for sqrt, tick in ends)
+
+
 @pytest.mark.parametrize("tick", [MAX_TICK + 1, -MAX_TICK - 1])
 def test_a_tick_that_no_pool_has_is_refused(tick: int) -> None:
     with pytest.raises(ValueError, match=f"found {tick}"):

@@ -80,21 +80,25 @@ class Report(msgspec.Struct, kw_only=True):
 
 
 class Process:
-    """One sender, which is killed and started again. Use as an async context manager."""
+    """One role, which is killed and started again. Use as an async context manager."""
 
-    def __init__(self, name: str, log: Path, *, mutant: bool) -> None:
+    def __init__(
+        self, name: str, log: Path, *, mutant: bool, role: str = "sender", nursery: str = "tests.wallet.nursery"
+    ) -> None:
         self.name = name
         self.env: dict[str, str] = {}
         self.starts = 0
         self.ended: list[int] = []
         self._log = log
         self._mutant = mutant
+        self._role = role
+        self._from = nursery
         self._pid: int | None = None
         self._stopping = False
 
     async def __aenter__(self) -> Self:
         self._nursery = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.wallet.nursery", *(["mutant"] if self._mutant else []), cwd=ROOT,
+            sys.executable, "-m", self._from, *(["mutant"] if self._mutant else []), cwd=ROOT,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         return self
@@ -107,7 +111,7 @@ class Process:
         """Start it whenever it is not there, until `stop`."""
         stdin, stdout = self._nursery.stdin, self._nursery.stdout
         assert stdin is not None and stdout is not None
-        order = {"arguments": ["--config", str(settings), "run", "sender"], "env": self.env, "log": str(self._log)}
+        order = {"arguments": ["--config", str(settings), "run", self._role], "env": self.env, "log": str(self._log)}
         self._stopping = False
         while not self._stopping:
             stdin.write(json.dumps(order).encode() + b"\n")

@@ -197,6 +197,25 @@ async def test_fees_above_the_cap_defer(bench: Bench) -> None:
     assert (found.state, "the cap is 1" in found.note, bench.rpc.sends) == (State.QUEUED, True, 0)
 
 
+async def test_an_intent_may_be_less_generous_than_its_wallet_and_not_more(bench: Bench) -> None:
+    await bench.activated()
+    dear = await bench.queue(max_fee=1)
+    await bench.step()
+    found = await bench.status(dear)
+    assert (found.state, "the cap is 1" in found.note, bench.rpc.sends) == (State.QUEUED, True, 0)
+    assert found.intent.max_fee == 1
+    await records.cancel(bench.pool, dear.id, bench.clock.now(), by="ann", because="test")
+    bound = await bench.queue(max_fee=3 * 10**9)
+    wide = await bench.queue(max_fee=10**30)
+    await bench.step()
+    await bench.mine()
+    await bench.step()
+    caps = [(await records.tried(bench.pool, each.id))[0].fee_cap for each in (bound, wide)]
+    assert caps[0] <= 3 * 10**9 and caps[1] <= bench.limits.max_fee
+    # What waits is not bumped beyond it either; its cancellation has the wallet's own limit.
+    assert bench.sender()._most(bound) == 3 * 10**9
+
+
 async def test_a_stuck_one_is_replaced_and_whichever_is_mined_counts_once(bench: Bench) -> None:
     await bench.activated()
     intent = await bench.queue(7)
