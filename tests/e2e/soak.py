@@ -23,7 +23,7 @@ from tests.e2e.daemon import PORTS, Daemon, descendants
 SAMPLE_S = 10.0
 WARM_MINUTES = 10.0  # not looked at: caches fill, code is loaded
 LIMIT = 1.0  # MiB per 10 minutes
-OURS = ("head", "api", "backfill")  # the demo's traffic is made in the head's process
+OURS = ("head", "api", "backfill", "worker", "sender")  # the demo's traffic is made in the head's process
 
 
 class Report(msgspec.Struct, kw_only=True):
