@@ -848,7 +848,7 @@ CREATE TABLE droid.ledger (
     intent_id uuid,
     tx_hash bytea,
     token_id numeric(78,0),
-    CONSTRAINT ledger_kind_check CHECK ((kind = ANY (ARRAY['opening'::text, 'external'::text, 'put'::text, 'principal'::text, 'fee'::text, 'gas'::text, 'value'::text])))
+    CONSTRAINT ledger_kind_check CHECK ((kind = ANY (ARRAY['opening'::text, 'external'::text, 'put'::text, 'principal'::text, 'fee'::text, 'gas'::text])))
 );
 
 COMMENT ON TABLE droid.ledger IS 'Every base unit that came to the wallet (positive) or left it, since the droid has it. Empty asset: wei.';
@@ -901,7 +901,7 @@ COMMENT ON COLUMN droid.move.spans IS 'The ladder that is meant, centre first: p
 
 COMMENT ON COLUMN droid.move.native_price IS 'What the native coin was worth in USD when it was planned: gas is counted by it.';
 
-COMMENT ON COLUMN droid.move.outcome IS 'What became of the intent: done, reverted, cancelled, dropped, rehearsed, lost.';
+COMMENT ON COLUMN droid.move.outcome IS 'What became of the intent: done, reverted, cancelled, dropped, rehearsed, lost; unexpected: done, and its receipt says something else.';
 
 CREATE TABLE droid.pool (
     pool_id integer NOT NULL,

@@ -99,7 +99,7 @@ create unique index move_open on droid.move (droid_id) where state = 'open';
 create index move_of on droid.move (droid_id, at);
 comment on table droid.move is 'What a droid has had sent. One is open at a time; it counts once its intent is final, by its receipt.';
 comment on column droid.move.spans is 'The ladder that is meant, centre first: pairs of ticks of the pool.';
-comment on column droid.move.outcome is 'What became of the intent: done, reverted, cancelled, dropped, rehearsed, lost.';
+comment on column droid.move.outcome is 'What became of the intent: done, reverted, cancelled, dropped, rehearsed, lost; unexpected: done, and its receipt says something else.';
 comment on column droid.move.native_price is 'What the native coin was worth in USD when it was planned: gas is counted by it.';
 
 create table droid.position (
@@ -184,7 +184,7 @@ create table droid.ledger (
     block_hash bytea not null,
     entry integer not null,
     asset bytea not null,
-    kind text not null check (kind in ('opening', 'external', 'put', 'principal', 'fee', 'gas', 'value')),
+    kind text not null check (kind in ('opening', 'external', 'put', 'principal', 'fee', 'gas')),
     amount numeric(79, 0) not null,
     at timestamptz not null,
     intent_id uuid,

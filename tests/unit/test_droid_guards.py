@@ -58,10 +58,10 @@ def test_a_budget_has_room_for_the_exit_too() -> None:
     cost = Cost(
         gas=1_500_000, exit_gas=guards.exit_gas(5), gas_price=10**9, native_price=Decimal(3_000), spent_usd=Decimal(90)
     )
-    assert guards.exit_gas(5) == 885_000
-    assert cost.usd == Decimal("7.155")
-    assert guards.budget(cost, Decimal("97.155")) is None
-    refusal = guards.budget(cost, Decimal("97.154"))
+    assert guards.exit_gas(5) == 1_010_000
+    assert cost.usd == Decimal("7.53")
+    assert guards.budget(cost, Decimal("97.53")) is None
+    refusal = guards.budget(cost, Decimal("97.529"))
     assert refusal is not None and refusal.word is Word.GAS_BUDGET
 
 
