@@ -69,14 +69,14 @@ async def test_the_pace_is_kept_and_ends_with_the_recording(recording: Recording
 
 
 async def test_latency_is_waited_for_by_all_at_once(recording: Recording) -> None:
-    node = RecordedNode(recording, Behaviour(latency_s=0.2))
+    node = RecordedNode(recording, Behaviour(latency_s=0.5))
     async with serving(node) as port, RpcClient(f"http://127.0.0.1:{port}") as client:
         source = RpcSource(client, CHAIN_ID)
         started = time.monotonic()
         parts = await asyncio.gather(*(source.blocks(BlockRange(n, n)) for n in range(8)))
         took = time.monotonic() - started
     assert [block for part in parts for block in part] == A[:8]
-    assert 0.2 <= took < 1.0
+    assert 0.5 <= took < 3.5  # one after the other would take 4 s; the machine may be busy
 
 
 async def test_beyond_the_limit_is_429(recording: Recording) -> None:
