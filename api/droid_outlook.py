@@ -18,8 +18,7 @@ from api.droids import plain, rounded, whole
 from api.errors import BadRequest, NotCovered
 from api.prices import Prices
 from api.times import precise
-from builders.liquidity import Amounts, amounts
-from builders.ticks import sqrt_at
+from builders.liquidity import Amounts
 from core.store import swaps, ticks
 from core.store.pool import Connection, Pool, translated
 from core.store.reader import snapshot
@@ -34,6 +33,7 @@ from droids.plan import Closing, Held, Opening, Place, Plan, Terms, ended, moved
 from droids.records import Command, DroidRow, PoolRow
 from droids.strategies import DroidStrategy
 from droids.trend import Trend, begun, followed
+from droids.worth import principal
 
 GWEI: Final = 10**9
 MOST_MOMENTS: Final = 100_000  # of a pool's prices in one replay: with 30 days of looks eight seconds, 70 MB
@@ -271,10 +271,7 @@ class _Move:
     def worth(self) -> int:
         """Return what all that it has is worth, in base units of the quote."""
         at = self.spot.sqrt_x96
-        parts = [amounts(at, sqrt_at(h.span.lower), sqrt_at(h.span.upper), h.liquidity, up=False) for h in self.held]
-        return self.market.worth((sum(p[0] for p in parts), sum(p[1] for p in parts)), at) + self.market.worth(
-            self.idle, at
-        )
+        return self.market.worth(principal(self.held, at), at) + self.market.worth(self.idle, at)
 
 
 async def _past(conn: Connection, place: PoolRow, seconds: int, *, whole: bool = False) -> _Past:

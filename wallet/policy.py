@@ -14,17 +14,12 @@ from typing import Any, Final
 from eth_abi.exceptions import DecodingError
 
 from builders.call import Call, decode, encode, selector
+from builders.uniswap_v3 import BURN, COLLECT, DECREASE, MINT, MULTICALL, SWAP_02
 from wallet.types import NATIVE
 
 APPROVE: Final = "approve(address,uint256)"
 TRANSFER: Final = "transfer(address,uint256)"
-MULTICALL: Final = "multicall(bytes[])"
-MINT: Final = "mint((address,address,uint24,int24,int24,uint256,uint256,uint256,uint256,address,uint256))"
-DECREASE: Final = "decreaseLiquidity((uint256,uint128,uint256,uint256,uint256))"
-COLLECT: Final = "collect((uint256,address,uint128,uint128))"
-BURN: Final = "burn(uint256)"
 SWAP: Final = "exactInputSingle((address,address,uint24,address,uint256,uint256,uint256,uint160))"
-SWAP_02: Final = "exactInputSingle((address,address,uint24,address,uint256,uint256,uint160))"
 
 
 class Denied(Exception):
