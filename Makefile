@@ -71,8 +71,8 @@ droid-run: setup ## a droid through STEPS (500) of its price in both token order
 droid-crash: setup ## kill -9 of droids' workers and senders, RUNS (200) wallets, SEED (1), then ask the chain: prints JSON
 	@$(BIN)/python -m tests.robots.crash --runs $${RUNS:-200} --seed $${SEED:-1}
 
-soak: setup ## does memory grow? the demo's load for MINUTES (60): prints JSON
-	@$(BIN)/python -m tests.e2e.soak --minutes $${MINUTES:-60}
+soak: setup ## does memory grow? the demo's load for MINUTES (60): prints JSON; SAMPLES=file keeps each look
+	@$(BIN)/python -m tests.e2e.soak --minutes $${MINUTES:-60} $(if $(SAMPLES),--samples $(SAMPLES))
 
 bench: setup ## measure: FIXTURE_BLOCKS traffic blocks (1,200), ONLY some of node,full,verified,growth,latency,head
 	$(BIN)/python -m tests.bench run $(if $(ONLY),--only $(ONLY))

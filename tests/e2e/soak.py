@@ -84,8 +84,8 @@ def _slope(points: Sequence[tuple[float, float]]) -> float:
     return linear_regression(*zip(*points, strict=True)).slope if len(points) > 2 else 0.0
 
 
-async def soak(minutes: float) -> Report:
-    """Run the demo and look at it."""
+async def soak(minutes: float, kept: Path | None = None) -> Report:
+    """Run the demo and look at it; `kept` receives every sample as a line of JSON: [minute, {role: MiB}]."""
     samples: list[tuple[float, dict[str, float]]] = []
     with scratch_folder() as folder:
         env = {"PATH": os.environ["PATH"], "HOME": str(folder), **PORTS}
@@ -96,6 +96,7 @@ async def soak(minutes: float) -> Report:
             while (at := (time.monotonic() - begun) / 60) < minutes:
                 assert demo.running, demo.text()[-3000:]
                 samples.append((at, sample(demo.pid)))
+                _keep(kept, samples[-1])
                 await asyncio.sleep(SAMPLE_S)
     warm = min(WARM_MINUTES, minutes / 4)
     looked = [(at, found) for at, found in samples if at >= warm]
@@ -106,6 +107,12 @@ async def soak(minutes: float) -> Report:
     )  # fmt: skip
 
 
+def _keep(kept: Path | None, taken: tuple[float, dict[str, float]]) -> None:
+    if kept is not None:
+        with kept.open("ab") as file:
+            file.write(msgspec.json.encode(taken) + b"\n")
+
+
 def _rounded(found: Mapping[str, float]) -> dict[str, float]:
     return {role: round(mib, 2) for role, mib in found.items()}
 
@@ -114,7 +121,9 @@ def main() -> None:
     """Soak from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
-    report = asyncio.run(soak(parser.parse_args().minutes))
+    parser.add_argument("--samples", type=Path, help="a file that receives every sample as it is taken")
+    wanted = parser.parse_args()
+    report = asyncio.run(soak(wanted.minutes, wanted.samples))
     sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     sys.exit(1 if report.grows else 0)
 
