@@ -1,10 +1,11 @@
 """Amounts for people, exact: no float, and no rounding that hides value. Pure."""
 
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Final
 
 _SHOWN: Final = -6  # the power of ten from which on str(Decimal) has no exponent
-_ZEROS: Final = "0" * -_SHOWN
+_EXACT: Final = Context(prec=200)
+_TENS: Final = tuple(10**power for power in range(256))  # a token's decimals are a uint8
 
 
 class Plain(Decimal):
@@ -19,24 +20,29 @@ def number(text: str) -> Decimal:
 
 def exact(base_units: int, decimals: int) -> Decimal:
     """Return `base_units` / 10**decimals without loss and without trailing zeros."""
-    whole, fraction = _places(base_units, decimals)
-    if not fraction:
+    one = _TENS[decimals]
+    whole, rest = divmod(base_units, one)
+    if not rest:
         return Decimal(whole)
-    # Below a millionth or not, the digits say: to ask the number for its exponent takes as long as to make it.
-    small = whole == "0" and fraction.startswith(_ZEROS)
-    return (Plain if small else Decimal)(f"{whole}.{fraction}")
+    found = Decimal(base_units).scaleb(-decimals, _EXACT).normalize(_EXACT)
+    return found if whole or rest >= one // _TENS[-_SHOWN] else Plain(found)
 
 
 def display(base_units: int, decimals: int, symbol: str) -> str:
-    """Return an amount as "0.00 ETH": every digit that is not a trailing zero, and at least two places."""
-    whole, fraction = _places(base_units, decimals)
-    return f"{whole}.{fraction:0<2} {symbol}"
+    """Return an amount as "0.00 ETH"; `base_units` is not negative."""
+    return f"{amount(base_units, decimals)} {symbol}"
 
 
-def _places(base_units: int, decimals: int) -> tuple[str, str]:
-    """Return the digits before and after the point, the latter without trailing zeros; `base_units` is not negative."""
-    if not base_units:
-        return "0", ""
-    digits = str(base_units).rjust(decimals + 1, "0")
-    at = len(digits) - decimals
-    return digits[:at], digits[at:].rstrip("0")
+def amount(base_units: int, decimals: int) -> str:
+    """Return an amount as "0.00": every digit that is not a trailing zero, and at least two places."""
+    whole, rest = divmod(base_units, _TENS[decimals])
+    if not rest:
+        return f"{whole}.00"
+    fraction = str(rest).zfill(decimals).rstrip("0")
+    return f"{whole}.{fraction}" if len(fraction) > 1 else f"{whole}.{fraction}0"
+
+
+def digits(base_units: int, decimals: int) -> str:
+    """Return what `exact` returns as JSON has it."""
+    whole, rest = divmod(base_units, _TENS[decimals])
+    return f"{whole}.{str(rest).zfill(decimals).rstrip('0')}" if rest else str(whole)

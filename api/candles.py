@@ -123,14 +123,15 @@ async def answer(request: Request, connections: Connections, chain_id: int, pric
 
 
 def _interval(request: Request) -> tuple[str, timedelta]:
-    name = params.choice(request, "interval", {each: each for each in INTERVALS}) or "1h"
+    name = params.choice(params.given(request), "interval", {each: each for each in INTERVALS}) or "1h"
     return name, INTERVALS[name]
 
 
 def _time(request: Request, width: timedelta) -> tuple[datetime, datetime]:
     """Return first and last moment, the last not included, both on a bound between two candles."""
-    limit = params.integer(request, "limit", default=DEFAULT, low=1, high=MOST)
-    start, end = params.moment(request, "from_date"), params.moment(request, "to_date")
+    given = params.given(request)
+    limit = params.integer(given, "limit", default=DEFAULT, low=1, high=MOST)
+    start, end = params.moment(given, "from_date"), params.moment(given, "to_date")
     try:
         end = _bound(end or datetime.now(UTC), width) + width
         start = end - limit * width if start is None else _bound(start, width)
@@ -149,9 +150,13 @@ def _bound(at: datetime, width: timedelta) -> datetime:
 
 async def _asked(request: Request, pricer: Pricer) -> tuple[Pool, bytes]:
     """Return the pool that is asked for, by address or by its tokens, and the token that is priced."""
-    address, token = params.optional_address(request, "pool"), params.optional_address(request, "token")
-    quote = params.optional_address(request, "quote")
-    fee = params.integer(request, "fee", default=0, low=1, high=999_999)
+    given = params.given(request)
+    address, token = (
+        params.optional_address(given, "pool"),
+        params.optional_address(given, "token"),
+    )
+    quote = params.optional_address(given, "quote")
+    fee = params.integer(given, "fee", default=0, low=1, high=999_999)
     if address is not None:
         if quote is not None or fee:
             raise BadRequest("quote, fee: not together with pool, which says both")

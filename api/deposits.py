@@ -173,20 +173,21 @@ class DepositList(msgspec.Struct, kw_only=True):
 
 async def answer(request: Request, deposits: Deposits, style: Style) -> DepositList:
     """Answer one page of the deposits that the request's parameters ask for."""
+    given = params.given(request)
     wanted = DepositFilter(
-        user=params.optional_address(request, "user"),
-        resolver=params.optional_address(request, "resolver"),
-        token=params.optional_address(request, "token"),
-        nonce=params.uint256(request, "nonce"),
-        vault=params.optional_address(request, "vault"),
-        state=params.choice(request, "state", STATES),
+        user=params.optional_address(given, "user"),
+        resolver=params.optional_address(given, "resolver"),
+        token=params.optional_address(given, "token"),
+        nonce=params.uint256(given, "nonce"),
+        vault=params.optional_address(given, "vault"),
+        state=params.choice(given, "state", STATES),
     )
     number, window = _window(request)
-    as_of = params.optional_block(request, "as_of")
-    as_of_hash = params.block_hash(request, "as_of_hash")
+    as_of = params.optional_block(given, "as_of")
+    as_of_hash = params.block_hash(given, "as_of_hash")
     standing = _standing(request)
-    for name, given in (("as_of_hash", as_of_hash), ("as_of_state", standing)):
-        if given is not None and as_of is None:
+    for name, anchor in (("as_of_hash", as_of_hash), ("as_of_state", standing)):
+        if anchor is not None and as_of is None:
             raise BadRequest(f"{name}: needs as_of, the number of the block it belongs to")
     try:
         found = await deposits.page(wanted, window, as_of=as_of, as_of_hash=as_of_hash, standing=standing)
@@ -204,20 +205,21 @@ def id_of(place: Place) -> str:
 
 def _window(request: Request) -> tuple[int | None, DepositWindow]:
     """Return the page's number, None with a cursor, and the window it stands for."""
-    size = params.integer(request, "page_size", default=DEFAULT_PAGE_SIZE, low=1, high=MAX_PAGE_SIZE)
-    oldest_first = bool(params.choice(request, "sort", SORTS))
-    cursor = request.query_params.get("cursor")
+    given = params.given(request)
+    size = params.integer(given, "page_size", default=DEFAULT_PAGE_SIZE, low=1, high=MAX_PAGE_SIZE)
+    oldest_first = bool(params.choice(given, "sort", SORTS))
+    cursor = given.get("cursor")
     if cursor is not None:
-        if "page" in request.query_params:
+        if "page" in given:
             raise BadRequest("page: either page or cursor, not both")
         after = params.log_place(cursor, "cursor")
         return None, DepositWindow(limit=size, after=after, oldest_first=oldest_first)
-    number = params.integer(request, "page", default=1, low=1, high=params.MAX_PAGE)
+    number = params.integer(given, "page", default=1, low=1, high=params.MAX_PAGE)
     return number, DepositWindow(limit=size, offset=(number - 1) * size, oldest_first=oldest_first)
 
 
 def _standing(request: Request) -> Standing | None:
-    text = request.query_params.get("as_of_state")
+    text = params.given(request).get("as_of_state")
     if text is None:
         return None
     found = re.fullmatch(r"([0-9]{1,18}|none)\.([0-9]{1,18}|none)\.([0-9]{1,17}|none)", text, re.ASCII)

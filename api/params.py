@@ -1,33 +1,64 @@
 """Path and query parameters to values; every refusal names the parameter, what was expected and what was found."""
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, TypeVar
 
-from starlette.requests import HTTPConnection, Request
+from starlette.datastructures import QueryParams
+from starlette.requests import HTTPConnection
 
 from api.errors import BadRequest
 from core.types import U256_MAX
 
 MAX_BLOCK_NUMBER: Final = 2**63 - 2
 MAX_PAGE: Final = 1_000_000
+SHORT: Final = 512  # bytes of a query that is worth remembering; a client may send 32 kB
+
+Query = Mapping[str, str]  # the parameters of a query string
 
 T = TypeVar("T")
 
 
+def given(request: HTTPConnection) -> Query:
+    """Return the query's parameters; of one that is given twice, the last."""
+    return parsed(request.scope["query_string"])
+
+
+def parsed(query: bytes) -> Query:
+    """Return a query string's parameters; of one that is given twice, the last."""
+    return _taken_apart(query)[0]
+
+
+def _taken_apart(query: bytes) -> tuple[Query, Sequence[str]]:
+    """Return a query string's parameters, and the names that are given more than once."""
+    return _remembered(query) if len(query) <= SHORT else _remembered.__wrapped__(query)
+
+
+@lru_cache(maxsize=1_024)  # the same few, with page after page
+def _remembered(query: bytes) -> tuple[Query, Sequence[str]]:
+    found = QueryParams(query)
+    times = Counter(name for name, _ in found.multi_items())
+    # A dict: Starlette's own mapping raises and catches an error for each name that is not there, and a listing
+    # asks for seventeen.
+    return dict(found), [name for name, count in times.items() if count > 1]
+
+
 def refuse_unknown(request: HTTPConnection, known: frozenset[str]) -> None:
     """Raise BadRequest for a query parameter that is not `known`, or given twice."""
-    for name in request.query_params:
+    names, repeated = _taken_apart(request.scope["query_string"])
+    for name in names:
         if name not in known:
             raise BadRequest(f"{name[:40]}: unknown parameter; known are {', '.join(sorted(known)) or 'none'}")
-        if len(request.query_params.getlist(name)) > 1:
-            raise BadRequest(f"{name}: given more than once")
+    for name in repeated:
+        raise BadRequest(f"{name}: given more than once")
 
 
-def integer(request: Request, name: str, *, default: int, low: int, high: int) -> int:
+def integer(query: Query, name: str, *, default: int, low: int, high: int) -> int:
     """Return a query parameter as an integer within `low`..`high`."""
-    text = request.query_params.get(name)
+    text = query.get(name)
     if text is None:
         return default
     if not re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) or not low <= int(text) <= high:
@@ -35,9 +66,9 @@ def integer(request: Request, name: str, *, default: int, low: int, high: int) -
     return int(text)
 
 
-def choice(request: Request, name: str, choices: Mapping[str, T]) -> T | None:
+def choice(query: Query, name: str, choices: Mapping[str, T]) -> T | None:
     """Return what a query parameter stands for, None if it is not given."""
-    text = request.query_params.get(name)
+    text = query.get(name)
     if text is None:
         return None
     if text not in choices:
@@ -45,15 +76,15 @@ def choice(request: Request, name: str, choices: Mapping[str, T]) -> T | None:
     return choices[text]
 
 
-def optional_address(request: Request, name: str) -> bytes | None:
+def optional_address(query: Query, name: str) -> bytes | None:
     """Return a query parameter as an address, None if it is not given."""
-    text = request.query_params.get(name)
+    text = query.get(name)
     return None if text is None else address(text, name)
 
 
-def optional_block(request: Request, name: str) -> int | None:
+def optional_block(query: Query, name: str) -> int | None:
     """Return a query parameter as a block number, None if it is not given."""
-    text = request.query_params.get(name)
+    text = query.get(name)
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) or int(text) > MAX_BLOCK_NUMBER:
@@ -61,9 +92,9 @@ def optional_block(request: Request, name: str) -> int | None:
     return int(text)
 
 
-def moment(request: Request, name: str) -> datetime | None:
+def moment(query: Query, name: str) -> datetime | None:
     """Return a query parameter as a time; one without a zone is UTC, a date alone its midnight."""
-    text = request.query_params.get(name)
+    text = query.get(name)
     if text is None:
         return None
     try:
@@ -74,9 +105,9 @@ def moment(request: Request, name: str) -> datetime | None:
         raise BadRequest(f"{name}: expected a time like 2026-04-01T00:00:00Z, found {text[:40]!r}") from None
 
 
-def ether(request: Request, name: str) -> int | None:
+def ether(query: Query, name: str) -> int | None:
     """Return a query parameter in the native currency as wei, exactly."""
-    text = request.query_params.get(name)
+    text = query.get(name)
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]{1,60}(\.[0-9]{1,18})?", text, re.ASCII):
@@ -85,9 +116,9 @@ def ether(request: Request, name: str) -> int | None:
     return int(whole) * 10**18 + int(fraction.ljust(18, "0") or "0")
 
 
-def selector(request: Request, name: str) -> bytes | None:
+def selector(query: Query, name: str) -> bytes | None:
     """Return a query parameter as the four bytes of a method selector."""
-    text = request.query_params.get(name)
+    text = query.get(name)
     if text is None:
         return None
     if not re.fullmatch(r"0[xX][0-9a-fA-F]{8}", text):
@@ -95,9 +126,9 @@ def selector(request: Request, name: str) -> bytes | None:
     return bytes.fromhex(text[2:])
 
 
-def place(request: Request, name: str) -> tuple[int, int] | None:
+def place(query: Query, name: str) -> tuple[int, int] | None:
     """Return a listing's cursor: block number and transaction index, as answers give them."""
-    text = request.query_params.get(name)
+    text = query.get(name)
     if text is None:
         return None
     found = re.fullmatch(r"([0-9]{1,18})-([0-9]{1,9})", text, re.ASCII)
@@ -106,9 +137,9 @@ def place(request: Request, name: str) -> tuple[int, int] | None:
     return int(found[1]), int(found[2])
 
 
-def block_hash(request: Request, name: str) -> bytes | None:
+def block_hash(query: Query, name: str) -> bytes | None:
     """Return a query parameter as a 32-byte hash, None if it is not given."""
-    text = request.query_params.get(name)
+    text = query.get(name)
     if text is None:
         return None
     if not re.fullmatch(r"0[xX][0-9a-fA-F]{64}", text):
@@ -116,9 +147,9 @@ def block_hash(request: Request, name: str) -> bytes | None:
     return bytes.fromhex(text[2:])
 
 
-def uint256(request: Request, name: str) -> int | None:
+def uint256(query: Query, name: str) -> int | None:
     """Return a query parameter as a decimal integer of at most 256 bits, None if it is not given."""
-    text = request.query_params.get(name)
+    text = query.get(name)
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]{1,78}", text, re.ASCII) or int(text) > U256_MAX:

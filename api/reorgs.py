@@ -159,7 +159,7 @@ async def listed(request: Request, reorgs: Reorgs, style: Style) -> ReorgList:
     """Answer one page of the archive."""
     number, size = _page(request)
     as_of, cursor = (_place(request, name) for name in ("as_of", "cursor"))
-    oldest_first = bool(params.choice(request, "sort", SORTS))
+    oldest_first = bool(params.choice(params.given(request), "sort", SORTS))
     window = ReorgWindow(limit=size, offset=_offset(number, size), after=cursor, oldest_first=oldest_first)
     found, total, newest = await reorgs.page(window, as_of)
     anchor = None if newest is None else id_of(*newest)
@@ -172,7 +172,7 @@ async def listed(request: Request, reorgs: Reorgs, style: Style) -> ReorgList:
 async def blocks(request: Request, reorgs: Reorgs, of: StoredReorg, style: Style) -> OrphanedBlockList:
     """Answer one page of a reorg's blocks."""
     number, size = _page(request)
-    below = params.optional_block(request, "cursor")
+    below = params.optional_block(params.given(request), "cursor")
     found = await reorgs.blocks(of, below=below, limit=size, offset=_offset(number, size))
     next_cursor = str(found[-1].ref.number) if len(found) == size else None
     paged = _paged(number, size, of.blocks, next_cursor, Links(request, {}, style.public_url))
@@ -182,7 +182,7 @@ async def blocks(request: Request, reorgs: Reorgs, of: StoredReorg, style: Style
 async def transactions(request: Request, reorgs: Reorgs, of: StoredReorg, style: Style) -> OrphanedTransactionList:
     """Answer one page of a reorg's transactions."""
     number, size = _page(request)
-    below = params.place(request, "cursor")
+    below = params.place(params.given(request), "cursor")
     found = await reorgs.transactions(of, below=below, limit=size, offset=_offset(number, size))
     next_cursor = f"{found[-1].block_number}-{found[-1].tx_index}" if len(found) == size else None
     paged = _paged(number, size, of.txs, next_cursor, Links(request, {}, style.public_url))
@@ -196,9 +196,10 @@ def _place(request: Request, name: str) -> Place | None:
 
 def _page(request: Request) -> tuple[int | None, int]:
     """Return the page's number, None with a cursor, and its size."""
-    size = params.integer(request, "page_size", default=DEFAULT_PAGE_SIZE, low=1, high=MAX_PAGE_SIZE)
+    given = params.given(request)
+    size = params.integer(given, "page_size", default=DEFAULT_PAGE_SIZE, low=1, high=MAX_PAGE_SIZE)
     if "cursor" not in request.query_params:
-        return params.integer(request, "page", default=1, low=1, high=params.MAX_PAGE), size
+        return params.integer(given, "page", default=1, low=1, high=params.MAX_PAGE), size
     if "page" in request.query_params:
         raise BadRequest("page: either page or cursor, not both")
     return None, size

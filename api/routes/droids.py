@@ -35,7 +35,7 @@ from api.droids import (
     SnapshotOf,
 )
 from api.errors import BadRequest, Conflict, Forbidden, Invalid, NotCovered, NotFound
-from api.params import integer, refuse_unknown
+from api.params import given, integer, refuse_unknown
 from api.routes.accounts import no_store
 from core.clock import Clock
 from core.store.pool import Pool
@@ -192,7 +192,7 @@ class Droids:
     async def estimate(self, request: Request) -> Response:
         """How often a droid would have moved in the pool's last days, and what of it would have become."""
         refuse_unknown(request, frozenset({"days"}))
-        days = integer(request, "days", default=DAYS, low=1, high=MOST_DAYS)
+        days = integer(given(request), "days", default=DAYS, low=1, high=MOST_DAYS)
         row = await self._one(request)
         place = await self._pool_of(row)
         return _answer(await self._outlook.estimate(row, place, self._chain(row.chain_id), days))
@@ -279,8 +279,8 @@ def _id(request: Request) -> int:
 
 def _page(request: Request) -> tuple[int, int | None]:
     refuse_unknown(request, frozenset({"limit", "before"}))
-    limit = integer(request, "limit", default=PAGE, low=1, high=MOST_PAGE)
-    before = integer(request, "before", default=0, low=1, high=MOST_ID)
+    limit = integer(given(request), "limit", default=PAGE, low=1, high=MOST_PAGE)
+    before = integer(given(request), "before", default=0, low=1, high=MOST_ID)
     return limit, before or None
 
 

@@ -131,7 +131,7 @@ class Explorer:
 
     async def transactions(self, request: Request) -> Response:
         """Transactions that pass the filters, newest first unless asked otherwise."""
-        return await self._listed(request, params.optional_address(request, "address"), "address")
+        return await self._listed(request, params.optional_address(params.given(request), "address"), "address")
 
     async def address(self, request: Request) -> Response:
         """The transactions of an address."""
@@ -206,7 +206,7 @@ class Explorer:
     async def named(self, request: HTTPConnection, known: Sequence[str]) -> tuple[str, int]:
         """Return name and id of the chain that is asked for. Raises BadRequest, also for parameters not in `known`."""
         params.refuse_unknown(request, frozenset({"chain", *known}))
-        return await self._chain(request.query_params.get("chain"))
+        return await self._chain(params.given(request).get("chain"))
 
     async def _chain(self, asked: str | None) -> tuple[str, int]:
         name = asked if asked is not None else self._default_chain

@@ -80,8 +80,8 @@ def _at(request: Request) -> int | datetime | None:
     """Return the block number or the time that is asked for."""
     text = request.query_params.get("at")
     if text is not None and text.isascii() and text.isdigit():
-        return params.optional_block(request, "at")
-    return params.moment(request, "at")
+        return params.optional_block(params.given(request), "at")
+    return params.moment(params.given(request), "at")
 
 
 def _answer(body: msgspec.Struct) -> Response:

@@ -1,25 +1,29 @@
 """When statements that are asked many times are planned: once for each connection, or each time (ADR 42)."""
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from core.store.pool import Connection
+import asyncpg
+
+from core.store.pool import Connection, Pool
 
 PARTITIONS: Final = 64  # a plan that was made once locks all of a table's, and a server has room for some 4,000 locks
 
 # To plan a look by key took longer than to carry it out. Without its parameters the planner does not know that few rows
 # are wanted, so it is told.
-SQL_PLAN_ONCE: Final = """
-    select set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_hashjoin', 'off', true),
-        set_config('enable_mergejoin', 'off', true), set_config('enable_seqscan', 'off', true),
-        set_config('enable_material', 'off', true), set_config('enable_bitmapscan', 'off', true)
-"""
-SQL_PLAN_EACH: Final = """
-    select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_hashjoin', 'on', true),
-        set_config('enable_mergejoin', 'on', true), set_config('enable_seqscan', 'on', true),
-        set_config('enable_material', 'on', true), set_config('enable_bitmapscan', 'on', true)
-"""
+_TOLD: Final = ("hashjoin", "mergejoin", "seqscan", "material", "bitmapscan")
+
+
+def _settings(mode: str, told: str) -> str:
+    plans = [f"set local plan_cache_mode = {mode}", *(f"set local enable_{each} = {told}" for each in _TOLD)]
+    return "; ".join(plans)
+
+
+PLAN_ONCE: Final = _settings("force_generic_plan", "off")
+PLAN_EACH: Final = _settings("force_custom_plan", "on")
+SQL_SNAPSHOT: Final = "begin isolation level repeatable read read only"
 SQL_PARTITIONS: Final = """
     select count(*) from pg_catalog.pg_inherits where inhparent = 'chain.transaction'::regclass
 """
@@ -39,21 +43,44 @@ class Plans:
         self._few: bool | None = None
         self._until: dict[int, float] = {}  # by the server's process: when its plans are to be made anew
 
+    @asynccontextmanager
+    async def snapshot(self, pool: Pool) -> AsyncIterator[Connection]:
+        """One snapshot for several statements that look by key, planned once unless there are more than few partitions.
+
+        It begins with one message to the server: each costs about what a row's reading costs.
+        """
+        async with pool.acquire() as conn:
+            few = await self._are_few(conn)
+            try:
+                await conn.execute(f"{SQL_SNAPSHOT}; {PLAN_ONCE}" if few else SQL_SNAPSHOT)
+                if few:
+                    await self._renew(conn)
+                yield conn
+            except BaseException:
+                # Whatever went wrong is told; that there is nothing to roll back any more is not.
+                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                    await conn.execute("rollback")
+                raise
+            await conn.execute("commit")
+
     async def once(self, conn: Connection, *, partitioned: bool = True) -> None:
         """Plan what follows once, unless it is `partitioned` and has more than a few partitions."""
         if partitioned and not await self._are_few(conn):
             return
-        await conn.execute(SQL_PLAN_ONCE)
+        await conn.execute(PLAN_ONCE)
+        await self._renew(conn)
+
+    async def each_unless_few(self, conn: Connection) -> None:
+        """Before what is partitioned: plan it each time if there are more than a few partitions."""
+        if not await self._are_few(conn):
+            await conn.execute(PLAN_EACH)
+
+    async def _renew(self, conn: Connection) -> None:
         process, now = conn.get_server_pid(), self._now()
         if self._until.get(process, 0.0) <= now:
             await conn.execute(SQL_FORGET_PLANS)
             self._until = {other: until for other, until in self._until.items() if until > now}
             self._until[process] = now + REPLAN_S
-
-    async def each_unless_few(self, conn: Connection) -> None:
-        """Before what is partitioned: plan it each time if there are more than a few partitions."""
-        if not await self._are_few(conn):
-            await conn.execute(SQL_PLAN_EACH)
 
     async def _are_few(self, conn: Connection) -> bool:
         # Looked at once: a chain gets another one in weeks.

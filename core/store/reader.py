@@ -75,19 +75,13 @@ SQL_PLACES_OF_HASHES: Final = """
 # Numbers travel as text: the driver takes 3 us to make a Decimal of each.
 SQL_TRANSACTIONS: Final = """
     select t.block_number, t.tx_index, t.hash, t.sender, t.recipient, t.contract_address, t.value::text,
-        t.gas_used::text, coalesce(t.effective_gas_price, t.gas_price)::text, t.status,
-        (
-            select b.hash from chain.block b
-            where b.chain_id = $1 and b.number = place.block_number and b.number between $4 and $5
-        ),
-        (
-            select b.block_time from chain.block b
-            where b.chain_id = $1 and b.number = place.block_number and b.number between $4 and $5
-        )
+        t.gas_used::text, coalesce(t.effective_gas_price, t.gas_price)::text, t.status, b.hash, b.block_time
     from unnest($2::bigint[], $3::integer[]) as place (block_number, tx_index)
     left join chain.transaction t
         on t.chain_id = $1 and t.block_number = place.block_number and t.tx_index = place.tx_index
         and t.block_number between $4 and $5
+    left join chain.block b
+        on b.chain_id = $1 and b.number = place.block_number and b.number between $4 and $5
     where coalesce(t.tx_index, -1) >= 0
 """
 # All that a page says beside its rows.
@@ -209,8 +203,7 @@ class StoredTx(NamedTuple):
         return BlockRef(self.block_number, self.block_hash)
 
 
-@dataclass(frozen=True, slots=True)
-class TxPage:
+class TxPage(NamedTuple):
     """One page of a listing, the block it is anchored at, and what of the blocks it speaks of is indexed.
 
     `anchor` is None when nothing is indexed. `covered` are the indexed ranges within the blocks that were asked for,
@@ -330,8 +323,7 @@ class Reader:
 
     async def _with_hashes(self, hashes: Sequence[bytes]) -> dict[bytes, StoredTx]:
         with translated():
-            async with snapshot(self._pool) as conn:
-                await self._plans.once(conn)
+            async with self._plans.snapshot(self._pool) as conn:
                 rows = await conn.fetch(SQL_PLACES_OF_HASHES, self._chain, [hash_key(each) for each in hashes])
                 if not rows:
                     return {}
@@ -354,7 +346,9 @@ class Reader:
                         pages[ask] = error
                 found = await self._found(conn, anchors)
                 stored = await self._at(conn, {place for each in found.values() for place in each.places}, standing)
-        return pages | {ask: _page(standing, ask.wanted, each, stored) for ask, each in found.items()}
+        known = joined(map(BlockRange, standing["firsts"], standing["lasts"]))
+        watched = standing["watched"]
+        return pages | {ask: _page(known, watched, ask.wanted, each, stored) for ask, each in found.items()}
 
     async def _found(self, conn: Connection, anchors: Mapping[_Ask, BlockRef]) -> dict[_Ask, Listed]:
         """Find the places of all pages, and leave the planner as it is to be for what is read by them."""
@@ -376,35 +370,30 @@ class Reader:
     async def _at(self, conn: Connection, places: Collection[Place], marks: asyncpg.Record) -> dict[Place, StoredTx]:
         if not places:
             return {}
-        numbers = [number for number, _ in places]
-        indexes = [index for _, index in places]
-        asked = (self._chain, numbers, indexes, min(numbers), max(numbers))
+        # In their order, for neighbours lie together.
+        numbers, indexes = map(list, zip(*sorted(places), strict=True))
+        asked = (self._chain, numbers, indexes, numbers[0], numbers[-1])
         rows, moved = await conn.fetch(SQL_TRANSACTIONS, *asked), await conn.fetch(SQL_TRANSFERS, *asked)
-        tokens = await token_versions(conn, self._chain, {row["token"] for row in moved})
-        transfers: dict[Place, list[StoredTransfer]] = defaultdict(list)
-        for row in moved:
-            found = at_block(tokens.get(row["token"], ()), row["token"], row["block_number"])
-            transfers[row["block_number"], row["tx_index"]].append(StoredTransfer(_transfer(row), found))
-        safe, finalized = marks["safe"], marks["finalized"]
-        stored: dict[Place, StoredTx] = {}
-        for row in rows:
-            place = number, _ = row[0], row[1]
-            finality = how_final(number, safe=safe, finalized=finalized)
-            stored[place] = stored_tx(row, transfers.get(place, ()), finality)
-        return stored
+        tokens = await token_versions(conn, self._chain, {row[5] for row in moved})
+        transfers = _by_place(moved, tokens)
+        return stored_txs(rows, transfers, safe=marks["safe"], finalized=marks["finalized"])
 
 
 def _cursor(standing: asyncpg.Record) -> BlockRef:
     return BlockRef(standing["number"], standing["hash"])
 
 
-def _page(standing: asyncpg.Record, wanted: Filter, found: Listed, stored: Mapping[Place, StoredTx]) -> TxPage:
-    ranges = map(BlockRange, standing["firsts"], standing["lasts"])
-    covered = within(joined(ranges), found.span)
+def _page(
+    known: Sequence[BlockRange],
+    watched: Collection[bytes] | None,
+    wanted: Filter,
+    found: Listed,
+    stored: Mapping[Place, StoredTx],
+) -> TxPage:
+    covered = within(known, found.span)
     complete = found.span is None or covered == (found.span,)
-    watched = standing["watched"]
     complete = complete and (watched is None or wanted.within(watched))
-    txs = tuple(stored[place] for place in found.places)
+    txs = tuple([stored[place] for place in found.places])
     return TxPage(txs, found.total, found.anchor, covered, complete, found.is_exact)
 
 
@@ -467,25 +456,40 @@ def at_block(versions: Sequence[TokenVersion], address: bytes, number: int) -> S
     return next((each.token for each in reversed(versions) if each.since <= number), versions[0].token)
 
 
-def _transfer(row: asyncpg.Record) -> TokenTransfer:
-    _, tx_index, log_index, position, standard, token, sender, recipient, amount, token_id = row  # as SQL_TRANSFERS
-    return TokenTransfer(
-        tx_index=tx_index,
-        log_index=log_index,
-        position=position,
-        standard=_STANDARDS[standard],
-        token=token,
-        sender=sender,
-        recipient=recipient,
-        amount=int(amount),
-        token_id=None if token_id is None else int(token_id),
-    )
+def _by_place(
+    rows: Sequence[asyncpg.Record], tokens: Mapping[bytes, Sequence[TokenVersion]]
+) -> dict[Place, list[StoredTransfer]]:
+    """Return rows of SQL_TRANSFERS by their transactions, in their order."""
+    transfers: dict[Place, list[StoredTransfer]] = {}
+    # Most tokens have always said the same of themselves.
+    same = {address: versions[0].token for address, versions in tokens.items() if len(versions) == 1}
+    for number, tx_index, log_index, position, standard, token, sender, recipient, amount, token_id in rows:
+        moved = TokenTransfer(
+            tx_index, log_index, position, _STANDARDS[standard], token, sender, recipient, int(amount),
+            None if token_id is None else int(token_id),
+        )  # fmt: skip
+        said = same.get(token) or at_block(tokens.get(token, ()), token, number)
+        transfers.setdefault((number, tx_index), []).append(StoredTransfer(moved, said))
+    return transfers
 
 
-def stored_tx(row: asyncpg.Record, transfers: Sequence[StoredTransfer] = (), finality: HowFinal = "latest") -> StoredTx:
-    """Return a row of SQL_TRANSACTIONS, or of what has the same columns in the same order, as a transaction."""
-    number, index, hash_, sender, recipient, created, value, gas_used, gas_price, status, block_hash, time = row
-    return StoredTx(
-        number, index, hash_, sender, recipient, created, int(value), int(gas_used), int(gas_price or 0), status,
-        block_hash, time, tuple(transfers), finality,
-    )  # fmt: skip
+def stored_txs(
+    rows: Sequence[asyncpg.Record],
+    transfers: Mapping[Place, Sequence[StoredTransfer]],
+    *,
+    safe: int | None,
+    finalized: int | None,
+) -> dict[Place, StoredTx]:
+    """Return rows of SQL_TRANSACTIONS, or of what has the same columns in the same order, by place and in their order.
+
+    `safe` and `finalized` are the chain's newest such blocks.
+    """
+    stored: dict[Place, StoredTx] = {}
+    for number, index, hash_, sender, recipient, created, value, gas_used, gas_price, status, block, time in rows:
+        finality = how_final(number, safe=safe, finalized=finalized)
+        moved = transfers.get((number, index))
+        stored[number, index] = StoredTx(
+            number, index, hash_, sender, recipient, created, int(value), int(gas_used), int(gas_price or 0), status,
+            block, time, tuple(moved) if moved else (), finality,
+        )  # fmt: skip
+    return stored

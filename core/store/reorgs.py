@@ -8,7 +8,7 @@ from typing import Final
 import asyncpg
 
 from core.store.pool import Connection, Pool, translated
-from core.store.reader import StoredTx, snapshot, stored_tx
+from core.store.reader import StoredTx, snapshot, stored_txs
 from core.types import BlockRef
 
 KEY_BYTES: Final = 8
@@ -171,7 +171,7 @@ class Reorgs:
         """Return orphaned transactions of a reorg, newest first: those before a place (block, index) if it is given."""
         with translated():
             rows = await self._pool.fetch(SQL_TRANSACTIONS, *self._span(of), *(below or (None, None)), limit, offset)
-        return tuple(stored_tx(row) for row in rows)
+        return tuple(stored_txs(rows, {}, safe=None, finalized=None).values())
 
     def _span(self, of: StoredReorg) -> tuple[int, datetime, int, int]:
         return self._chain, of.detected_at, of.ancestor, of.tip.number

@@ -36,7 +36,7 @@ async def test_a_look_up_by_hash_reads_one_index_and_one_partition(database_url:
                 conn, reader.SQL_PLACES_OF_HASHES, "(bigint, bigint[])", f"(1, array[{hash_key(wanted.hash)}])"
             )
             assert "Only Scan using tx_hash_pkey" in key
-            for planned in (plans.SQL_PLAN_EACH, plans.SQL_PLAN_ONCE):
+            for planned in (plans.PLAN_EACH, plans.PLAN_ONCE):
                 async with conn.transaction():
                     await conn.execute(planned)
                     for sql in (reader.SQL_TRANSACTIONS, reader.SQL_TRANSFERS):
