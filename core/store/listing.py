@@ -4,7 +4,7 @@ There are three ways in, each served by one index: an address (`address_transact
 the chain itself. What else is asked filters the transactions found that way. Filters that are not asked are null.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, NamedTuple
@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 import asyncpg
 
 from core.errors import ChainworkdError
-from core.store import counts
+from core.store import counts, offsets
 from core.store.copy import Role
 from core.store.pool import Connection
 from core.types import BlockRange, BlockRef
@@ -26,6 +26,8 @@ DIRECTION_ROLES: Final[dict[Direction | None, int]] = {
     None: 2**15 - 1,
 }
 
+# Rows to skip: to walk over so many costs less than to find the place after them by counts (docs/performance.md).
+NEAR: Final = 2_000
 FEW: Final = 100  # rows of an address: to count so many costs less than to look for counts
 # Rows that are looked at to count what passes filters: 20 ms of the database's time at most.
 MOST_LOOKED_AT: Final = 10_000
@@ -85,7 +87,6 @@ _OF_ADDRESSES: Final = """
         as o (address, first, last, after_number, after_index, size, skipped, lowest, highest, nr)
     order by o.nr
 """
-_BEGINNING: Final[Mapping[bool, Place]] = {True: (-1, -1), False: (2**63 - 1, 2**31 - 1)}  # by `oldest_first`
 _ANY_ROLE: Final = "and $11::smallint is not null"  # the index alone is read
 _ROLES: Final = "and a.roles & $11::smallint <> 0"
 _BY_TOKEN: Final = f"""
@@ -109,6 +110,15 @@ _PAGE: Final = """
         and ($11::bigint is null or (t.block_number, t.tx_index) {beyond} ($11, $12::integer))
     order by t.block_number {order}, t.tx_index {order}
     limit $13 offset $14
+"""
+# Without filters the index alone is read. $1 chain, $2 first and $3 last block of the page, $4 and $5 the place after
+# which to go on, $6 limit, $7 offset.
+_OF_RANGE: Final = """
+    select t.block_number, t.tx_index from chain.transaction t
+    where t.chain_id = $1 and t.block_number between $2 and $3
+        and (t.block_number, t.tx_index) {beyond} ($4::bigint, $5::integer)
+    order by t.block_number {order}, t.tx_index {order}
+    limit $6 offset $7
 """
 # How many of the newest MOST_LOOKED_AT + 1 rows pass the filters, and how many rows that were.
 _MATCHES: Final = """
@@ -162,6 +172,8 @@ SQL_ONE_WAY_OLDEST: Final = _OF_ADDRESSES.format(roles=_ROLES, **_ASCENDING)
 SQL_TOKEN_NEWEST: Final = _PAGE.format(source=_BY_TOKEN, **_DESCENDING)
 SQL_TOKEN_OLDEST: Final = _PAGE.format(source=_BY_TOKEN, **_ASCENDING)
 SQL_TOKEN_COUNT: Final = _MATCHES.format(source=_NEWEST_OF_TOKEN)
+SQL_OF_RANGE_NEWEST: Final = _OF_RANGE.format(**_DESCENDING)
+SQL_OF_RANGE_OLDEST: Final = _OF_RANGE.format(**_ASCENDING)
 SQL_ALL_NEWEST: Final = _PAGE.format(source=_ALL, **_DESCENDING)
 SQL_ALL_OLDEST: Final = _PAGE.format(source=_ALL, **_ASCENDING)
 SQL_ALL_COUNT: Final = _MATCHES.format(source=_NEWEST)
@@ -277,11 +289,11 @@ async def anchor(
 
 
 async def listed(conn: Connection, chain_id: int, wanted: Filter, window: Window, at: BlockRef) -> Listed:
-    """Return one page of a listing anchored at `at`. Run it in the snapshot that `anchor` was asked in."""
+    """Return one page of what passes filters, anchored at `at`. Run it in the snapshot that `anchor` was asked in."""
+    assert not wanted.is_indexed, "an index alone is read by of_range and of_addresses"
     span = await _span(conn, chain_id, wanted, at.number)
     if span is None:
         return Listed((), 0, at, None)
-    assert not wanted.is_own, "pages of addresses are read together: of_addresses"
     asked = (
         chain_id, span.first, span.last, wanted.status, wanted.min_value, wanted.max_value, wanted.selector,
         wanted.token, wanted.address, int(DIRECTION_ROLES[wanted.direction]),
@@ -290,12 +302,24 @@ async def listed(conn: Connection, chain_id: int, wanted: Filter, window: Window
     after = window.after or (None, None)
     page = (chain_id, *_reach(window, span), *asked[3:], *after, window.limit, window.offset)
     rows = await conn.fetch(oldest if window.oldest_first else newest, *page)
-    places = _places(rows)
-    if wanted.only_range:
-        return Listed(places, await counts.of_chain(conn, chain_id, span), at, span)
     counted = await conn.fetchrow(count, *asked, MOST_LOOKED_AT + 1)
     assert counted is not None, "an aggregate has a row"
-    return Listed(places, counted["matches"], at, span, counted["looked_at"] <= MOST_LOOKED_AT)
+    return Listed(_places(rows), counted["matches"], at, span, counted["looked_at"] <= MOST_LOOKED_AT)
+
+
+async def of_range(conn: Connection, chain_id: int, asked: Asked) -> Listed:
+    """Return one page of all transactions, anchored at its block. Run it as of_addresses."""
+    span, window = await _span(conn, chain_id, asked.wanted, asked.at.number), asked.window
+    if span is None:
+        return Listed((), 0, asked.at, None)
+    if _is_deep(window):
+        found = await offsets.of_chain(conn, chain_id, span, window.offset, oldest_first=window.oldest_first)
+        total, part = found.total, _part(window, span, found)
+    else:
+        total, part = await counts.of_chain(conn, chain_id, span), _Part(*_reach(window, span), window.offset)
+    sql = SQL_OF_RANGE_OLDEST if window.oldest_first else SQL_OF_RANGE_NEWEST
+    rows = await conn.fetch(sql, chain_id, part.first, part.last, *_after(window, part), window.limit, part.skipped)
+    return Listed(_places(rows), total, asked.at, span)
 
 
 async def of_addresses(conn: Connection, chain_id: int, asked: Sequence[Asked]) -> list[Listed]:
@@ -303,26 +327,31 @@ async def of_addresses(conn: Connection, chain_id: int, asked: Sequence[Asked]) 
 
     All go the same way, in direction and order. Run it in the snapshot of `anchor`, with plans made once (reader.py).
     """
-    direction, oldest_first = asked[0].wanted.direction, asked[0].window.oldest_first
-    newest, oldest, count = _ONE_WAY[direction]
+    direction, oldest_first = asked[0].way
+    statements = _ONE_WAY[direction]
     roles = int(DIRECTION_ROLES[direction])
     spans = [await _span(conn, chain_id, each.wanted, each.at.number) for each in asked]
-    found = [(each, span) for each, span in zip(asked, spans, strict=True) if span is not None]
-    rows: Iterator[asyncpg.Record] = iter(())
-    if found:
-        columns = zip(*(_columns(each, span) for each, span in found), strict=True)
-        sql = oldest if oldest_first else newest
-        rows = iter(await conn.fetch(sql, chain_id, *columns, roles, FEW + 1))
+    columns, totals = [], []
+    for each, span in zip(asked, spans, strict=True):
+        if span is not None:
+            part, total = await _part_of_address(conn, chain_id, each, span)
+            columns.append(_columns(each, span, part))
+            totals.append(total)
+    rows: Sequence[asyncpg.Record] = ()
+    if columns:
+        sql = statements.oldest if oldest_first else statements.newest
+        rows = await conn.fetch(sql, chain_id, *zip(*columns, strict=True), roles, FEW + 1)
+    found = zip(rows, totals, strict=True)
     pages = []
     for each, span in zip(asked, spans, strict=True):
         if span is None:
             pages.append(Listed((), 0, each.at, None))
             continue
-        row = next(rows)
-        total = row["some"]
-        if total > FEW:
-            address = _owner(each.wanted)
-            total = await counts.of_address(conn, chain_id, address, span, sql=count, roles=roles)
+        row, known = next(found)
+        total = row["some"] if known is None else known
+        if known is None and total > FEW:
+            owner = _owner(each.wanted)
+            total = await counts.of_address(conn, chain_id, owner, span, sql=statements.total, roles=roles)
         pages.append(Listed(tuple(map(_place, row["places"])), total, each.at, span))
     return pages
 
@@ -332,11 +361,53 @@ def _place(pair: Sequence[int]) -> Place:
     return number, index
 
 
-def _columns(of: Asked, span: BlockRange) -> tuple[bytes, int, int, int, int, int, int, int, int]:
+class _Part(NamedTuple):
+    """Of the blocks that are asked for, those in which a page lies, and how many rows of theirs come before it."""
+
+    first: int
+    last: int
+    skipped: int
+
+
+_NOTHING: Final = _Part(0, -1, 0)
+
+
+def _after(window: Window, part: _Part) -> Place:
+    """Return the place after which the page begins: not far from it, for there the scan of the index does."""
+    if window.after is not None:
+        return window.after
+    return (part.first, -1) if window.oldest_first else (part.last, 2**31 - 1)
+
+
+def _is_deep(window: Window) -> bool:
+    return window.offset > NEAR and window.after is None
+
+
+def _part(window: Window, span: BlockRange, found: offsets.Found) -> _Part:
+    """Return the part of `span` from the row that is found on, in the order of the listing."""
+    if found.part is None:
+        return _NOTHING
+    if window.oldest_first:
+        return _Part(found.part.first, span.last, found.rest)
+    return _Part(span.first, found.part.last, found.rest)
+
+
+async def _part_of_address(conn: Connection, chain_id: int, of: Asked, span: BlockRange) -> tuple[_Part, int | None]:
+    """Return where a page lies, and the total if it came with that."""
     window = of.window
-    after = window.after or _BEGINNING[window.oldest_first]
+    if not _is_deep(window):
+        return _Part(*_reach(window, span), window.offset), None
+    statements = _ONE_WAY[of.wanted.direction]
+    sql = statements.place_oldest if window.oldest_first else statements.place_newest
+    roles = int(DIRECTION_ROLES[of.wanted.direction])
+    found = await offsets.of_address(conn, chain_id, _owner(of.wanted), span, window.offset, sql=sql, roles=roles)
+    return _part(window, span, found), found.total
+
+
+def _columns(of: Asked, span: BlockRange, part: _Part) -> tuple[bytes, int, int, int, int, int, int, int, int]:
     return (
-        _owner(of.wanted), span.first, span.last, *after, window.limit, window.offset, *_reach(window, span),
+        _owner(of.wanted), span.first, span.last, *_after(of.window, part), of.window.limit, part.skipped,
+        part.first, part.last,
     )  # fmt: skip
 
 
@@ -357,11 +428,30 @@ def _places(rows: Sequence[asyncpg.Record]) -> tuple[Place, ...]:
     return tuple((row["block_number"], row["tx_index"]) for row in rows)
 
 
-_ONE_WAY: Final[dict[Direction | None, tuple[str, str, str]]] = {
-    None: (SQL_OF_ADDRESS_NEWEST, SQL_OF_ADDRESS_OLDEST, counts.SQL_OF_ADDRESS),
-    "in": (SQL_ONE_WAY_NEWEST, SQL_ONE_WAY_OLDEST, counts.SQL_INTO_ADDRESS),
-    "out": (SQL_ONE_WAY_NEWEST, SQL_ONE_WAY_OLDEST, counts.SQL_OUT_OF_ADDRESS),
-}
+class _OneWay(NamedTuple):
+    """The statements for what an address did in one direction, or in any."""
+
+    newest: str
+    oldest: str
+    total: str
+    place_newest: str
+    place_oldest: str
+
+
+_ONE_WAY: Final[dict[Direction | None, _OneWay]] = {
+    None: _OneWay(
+        SQL_OF_ADDRESS_NEWEST, SQL_OF_ADDRESS_OLDEST, counts.SQL_OF_ADDRESS,
+        offsets.SQL_OF_ADDRESS_NEWEST, offsets.SQL_OF_ADDRESS_OLDEST,
+    ),
+    "in": _OneWay(
+        SQL_ONE_WAY_NEWEST, SQL_ONE_WAY_OLDEST, counts.SQL_INTO_ADDRESS,
+        offsets.SQL_INTO_ADDRESS_NEWEST, offsets.SQL_INTO_ADDRESS_OLDEST,
+    ),
+    "out": _OneWay(
+        SQL_ONE_WAY_NEWEST, SQL_ONE_WAY_OLDEST, counts.SQL_OUT_OF_ADDRESS,
+        offsets.SQL_OUT_OF_ADDRESS_NEWEST, offsets.SQL_OUT_OF_ADDRESS_OLDEST,
+    ),
+}  # fmt: skip
 
 
 def _statements(wanted: Filter) -> tuple[str, str, str]:

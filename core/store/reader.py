@@ -22,7 +22,6 @@ from core.together import Together
 from core.types import BlockRange, BlockRef, HowFinal, TokenStandard, TokenTransfer, how_final, joined
 
 MAX_BLOCK_NUMBER: Final = 2**63 - 2
-NEAR: Final = 1_000  # rows from a listing's beginning: pages up to there cost about the same
 
 SQL_CHAINS: Final = "select chain_id, name from chain.chain order by name"
 SQL_LAG: Final = """
@@ -228,9 +227,8 @@ class _Ask(NamedTuple):
 
     @property
     def is_cheap(self) -> bool:
-        """Whether it costs about what any other page costs, so that nobody waits for it who asked for less."""
-        window = self.window
-        return self.wanted.is_indexed and window.offset <= NEAR
+        """Whether it costs about what any other page costs, so that nobody waits for it who asked for less (ADR 41)."""
+        return self.wanted.is_indexed
 
 
 class Reader:
@@ -354,13 +352,20 @@ class Reader:
         """Find the places of all pages, and leave the planner as it is to be for what is read by them."""
         found: dict[_Ask, Listed] = {}
         own: dict[object, dict[_Ask, listing.Asked]] = defaultdict(dict)
+        of_all: dict[_Ask, listing.Asked] = {}
         for ask, at in anchors.items():
+            asked = listing.Asked(ask.wanted, ask.window, at)
             if ask.wanted.is_own:
-                asked = listing.Asked(ask.wanted, ask.window, at)
                 own[asked.way][ask] = asked
+            elif ask.wanted.only_range:
+                of_all[ask] = asked
             else:
                 found[ask] = await listing.listed(conn, self._chain, ask.wanted, ask.window, at)
-        await self._plans.once(conn, partitioned=not own)
+        if of_all or not own:
+            await self._plans.once(conn)
+        found |= {ask: await listing.of_range(conn, self._chain, asked) for ask, asked in of_all.items()}
+        if own:
+            await self._plans.once(conn, partitioned=False)
         for same in own.values():
             found |= zip(same, await listing.of_addresses(conn, self._chain, list(same.values())), strict=True)
         if own:

@@ -39,6 +39,7 @@ WARM_S = 2.0
 COUNTS = 100
 PAGE_SIZE = 20
 DEEP_PAGE = 1_000
+DEEP_PAGES = 200  # of all depths, each another question
 PREFIX = "/api/v1/transactions"
 
 SQL_HASHES = """
@@ -189,15 +190,19 @@ async def paths_of(pool: Pool, size: Size) -> dict[str, list[str]]:
     owners = [row["sender"].hex() for row in await pool.fetch(SQL_BUSY, CHAIN, numbers)]
     chance.shuffle(hashes)
     chance.shuffle(owners)
-    deep = min(DEEP_PAGE, size.blocks * size.txs // size.hot_every // PAGE_SIZE)
+    last = size.blocks * size.txs // size.hot_every // PAGE_SIZE  # of the hot address; all have more
+    deep = min(DEEP_PAGE, last)
+    pages = chance.choices(range(1, last + 1), k=DEEP_PAGES)
     hot = f"{PREFIX}/address/0x{HOT.hex()}?page_size={PAGE_SIZE}"
     return {
         "transaction": [f"{PREFIX}/0x{each}" for each in hashes],
         "address": [f"{PREFIX}/address/0x{each}?page_size={PAGE_SIZE}" for each in owners],
         "hot address": [hot],
         f"hot address, page {deep}": [f"{hot}&page={deep}"],
+        "hot address, any page": [f"{hot}&page={page}" for page in pages],
         "all": [f"{PREFIX}?page_size={PAGE_SIZE}"],
         f"all, page {deep}": [f"{PREFIX}?page_size={PAGE_SIZE}&page={deep}"],
+        "all, any page": [f"{PREFIX}?page_size={PAGE_SIZE}&page={page}" for page in pages],
     }
 
 

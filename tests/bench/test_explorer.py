@@ -17,7 +17,8 @@ async def test_the_bench_measures_every_route_and_nothing_is_refused(
     assert found["transactions"] == 2_800
     assert set(found["counting_ms"]) == {"hot address", "hot address, in", "all"}
     assert set(found["routes"]) == {
-        "transaction", "address", "hot address", "hot address, page 35", "all", "all, page 35"
+        "transaction", "address", "hot address", "hot address, page 35", "hot address, any page", "all", "all, page 35",
+        "all, any page",
     }  # fmt: skip
     for name, route in found["routes"].items():
         assert route["wrong"] == 0, name
