@@ -15,7 +15,7 @@ import asyncpg
 
 from accounts import audit
 from accounts.audit import By
-from core.store.pool import Pool, translated
+from core.store.pool import Connection, Pool, translated
 
 KEY_PREFIX: Final = "hc_live_"
 SHOWN_CHARACTERS: Final = 16
@@ -138,7 +138,7 @@ async def authenticate(pool: Pool, key: str) -> ApiToken | None:
     return None if digest is None else (await authenticated(pool, [digest])).get(digest)
 
 
-async def authenticated(pool: Pool, digests: Sequence[bytes]) -> dict[bytes, ApiToken]:
+async def authenticated(pool: Pool | Connection, digests: Sequence[bytes]) -> dict[bytes, ApiToken]:
     """Return the valid tokens among those whose keys have these digests, noting their use."""
     with translated():
         rows = await pool.fetch(SQL_AUTHENTICATE, digests)

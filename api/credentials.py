@@ -1,9 +1,8 @@
 """The checks of the gate that look at credentials: API keys, cookies of sessions, and where a page comes from."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -18,7 +17,8 @@ from api.callers import caller_key
 from api.errors import Forbidden, SignInRequired, Unauthorized
 from api.limits import RateLimiter
 from core.clock import Clock
-from core.store.pool import Pool
+from core.store.held import Held
+from core.store.pool import Pool, translated
 from core.together import Together
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -37,7 +37,8 @@ class ApiKeys:
     """Asks for a Bearer key and counts what it asks. Cookies mean nothing here."""
 
     def __init__(self, pool: Pool, limiter: RateLimiter) -> None:
-        self._valid = Together(partial(tokens.authenticated, pool))
+        self._held = Held(pool)
+        self._valid = Together(self._authenticated)
         self._limiter = limiter
 
     async def check(self, request: Request) -> tokens.ApiToken:
@@ -49,6 +50,11 @@ class ApiKeys:
             raise Unauthorized("authorization: expected Bearer with a valid API token")
         await self._limiter.spend(token.prefix)
         return token
+
+    async def _authenticated(self, digests: Sequence[bytes]) -> dict[bytes, tokens.ApiToken]:
+        with translated():
+            async with self._held.connection() as conn:
+                return await tokens.authenticated(conn, digests)
 
 
 class Origins:

@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from core.store.pool import Connection, Pool
+import asyncpg
+
+from core.store.pool import Pool, Pooled
 
 KEPT_S: Final = 0.05  # after a use; then others may have it
 
@@ -18,12 +20,12 @@ class Held:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._kept: Connection | None = None
+        self._kept: Pooled | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._returning: set[asyncio.Task[None]] = set()
+        self._returning: set[asyncio.Future[None]] = set()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
+    async def connection(self) -> AsyncIterator[Pooled]:
         """Lend it. What a user left open, and an error, end the keeping: the pool looks after such a connection."""
         conn = self._take() or await self._pool.acquire()
         try:
@@ -31,19 +33,19 @@ class Held:
         except BaseException:
             await self._pool.release(conn)
             raise
-        if self._kept is not None or conn.is_in_transaction():
+        if self._kept is not None or not _is_fit(conn):
             await self._pool.release(conn)
         else:
             self._kept = conn
             self._timer = asyncio.get_running_loop().call_later(KEPT_S, self._give_back)
 
-    def _take(self) -> Connection | None:
+    def _take(self) -> Pooled | None:
         conn, self._kept = self._kept, None
         if conn is None:
             return None
         assert self._timer is not None, "what is kept is given back some time"
         self._timer.cancel()
-        if not conn.is_closed():
+        if _is_fit(conn):
             return conn
         self._return(conn)
         return None
@@ -53,10 +55,15 @@ class Held:
         if conn is not None:
             self._return(conn)
 
-    def _return(self, conn: Connection) -> None:
-        task = asyncio.create_task(self._released(conn), name="held.release")
+    def _return(self, conn: Pooled) -> None:
+        task = asyncio.ensure_future(self._pool.release(conn))
         self._returning.add(task)
         task.add_done_callback(self._returning.discard)
 
-    async def _released(self, conn: Connection) -> None:
-        await self._pool.release(conn)
+
+def _is_fit(conn: Pooled) -> bool:
+    """Whether somebody else can use it: it lives, and no transaction is open."""
+    try:
+        return not conn.is_closed() and not conn.is_in_transaction()
+    except asyncpg.InterfaceError:  # the driver has taken it back, as it does when the server is gone
+        return False

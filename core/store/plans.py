@@ -7,7 +7,8 @@ from typing import Final
 
 import asyncpg
 
-from core.store.pool import Connection, Pool
+from core.store.held import Held
+from core.store.pool import Connection
 
 PARTITIONS: Final = 64  # a plan that was made once locks all of a table's, and a server has room for some 4,000 locks
 
@@ -44,12 +45,12 @@ class Plans:
         self._until: dict[int, float] = {}  # by the server's process: when its plans are to be made anew
 
     @asynccontextmanager
-    async def snapshot(self, pool: Pool) -> AsyncIterator[Connection]:
+    async def snapshot(self, held: Held) -> AsyncIterator[Connection]:
         """One snapshot for several statements that look by key, planned once unless there are more than few partitions.
 
         It begins with one message to the server: each costs about what a row's reading costs.
         """
-        async with pool.acquire() as conn:
+        async with held.connection() as conn:
             few = await self._are_few(conn)
             try:
                 await conn.execute(f"{SQL_SNAPSHOT}; {PLAN_ONCE}" if few else SQL_SNAPSHOT)
@@ -63,16 +64,21 @@ class Plans:
                 raise
             await conn.execute("commit")
 
-    async def once(self, conn: Connection, *, partitioned: bool = True) -> None:
-        """Plan what follows once, unless it is `partitioned` and has more than a few partitions."""
-        if partitioned and not await self._are_few(conn):
-            return
-        await conn.execute(PLAN_ONCE)
-        await self._renew(conn)
+    async def once(self, conn: Connection) -> None:
+        """Plan what follows once, unless there are more than few partitions."""
+        if await self._are_few(conn):
+            await conn.execute(PLAN_ONCE)
+            await self._renew(conn)
 
-    async def each_unless_few(self, conn: Connection) -> None:
-        """Before what is partitioned: plan it each time if there are more than a few partitions."""
-        if not await self._are_few(conn):
+    @asynccontextmanager
+    async def of_whole_tables(self, conn: Connection) -> AsyncIterator[None]:
+        """Plan once within, however many partitions other tables have; a `snapshot` of few does so all the time."""
+        few = await self._are_few(conn)
+        if not few:
+            await conn.execute(PLAN_ONCE)
+            await self._renew(conn)
+        yield
+        if not few:
             await conn.execute(PLAN_EACH)
 
     async def _renew(self, conn: Connection) -> None:

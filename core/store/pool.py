@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
     Pool = asyncpg.Pool[asyncpg.Record]
-    Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+    Pooled = PoolConnectionProxy[asyncpg.Record]
+    Connection = asyncpg.Connection[asyncpg.Record] | Pooled
 else:
     Pool = asyncpg.Pool
+    Pooled = asyncpg.pool.PoolConnectionProxy
     Connection = asyncpg.Connection
 
 CONNECT_TIMEOUT_S: Final = 10.0

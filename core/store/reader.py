@@ -14,6 +14,7 @@ from core.errors import StoreUnavailable
 from core.store import listing
 from core.store.alarm import PgAlarms
 from core.store.copy import hash_key
+from core.store.held import Held
 from core.store.listing import AnchorGone, Filter, Listed, Place, Window
 from core.store.plans import Plans
 from core.store.pool import Connection, Pool, translated
@@ -238,6 +239,7 @@ class Reader:
         self._pool = pool
         self._chain = chain_id
         self._plans = Plans()
+        self._for_hashes, self._for_pages = Held(pool), Held(pool)
         self._by_hash = Together(self._with_hashes)
         self._pages = Together(self._listed)
 
@@ -321,7 +323,7 @@ class Reader:
 
     async def _with_hashes(self, hashes: Sequence[bytes]) -> dict[bytes, StoredTx]:
         with translated():
-            async with self._plans.snapshot(self._pool) as conn:
+            async with self._plans.snapshot(self._for_hashes) as conn:
                 rows = await conn.fetch(SQL_PLACES_OF_HASHES, self._chain, [hash_key(each) for each in hashes])
                 if not rows:
                     return {}
@@ -329,10 +331,12 @@ class Reader:
         return {tx.hash: tx for tx in found.values()}
 
     async def _listed(self, asks: Sequence[_Ask]) -> dict[_Ask, TxPage | AnchorGone]:
+        """Answer pages that are all cheap, or one."""
         pages: dict[_Ask, TxPage | AnchorGone] = {}
         anchors: dict[_Ask, BlockRef] = {}
+        cheap = asks[0].is_cheap
         with translated():
-            async with snapshot(self._pool) as conn:
+            async with self._plans.snapshot(self._for_pages) if cheap else snapshot(self._pool) as conn:
                 standing = await conn.fetchrow(SQL_STANDING, self._chain)
                 if standing is None:
                     return dict.fromkeys(asks, TxPage((), 0, None, (), complete=False))
@@ -352,24 +356,20 @@ class Reader:
         """Find the places of all pages, and leave the planner as it is to be for what is read by them."""
         found: dict[_Ask, Listed] = {}
         own: dict[object, dict[_Ask, listing.Asked]] = defaultdict(dict)
-        of_all: dict[_Ask, listing.Asked] = {}
         for ask, at in anchors.items():
             asked = listing.Asked(ask.wanted, ask.window, at)
             if ask.wanted.is_own:
                 own[asked.way][ask] = asked
             elif ask.wanted.only_range:
-                of_all[ask] = asked
+                found[ask] = await listing.of_range(conn, self._chain, asked)
             else:
                 found[ask] = await listing.listed(conn, self._chain, ask.wanted, ask.window, at)
-        if of_all or not own:
-            await self._plans.once(conn)
-        found |= {ask: await listing.of_range(conn, self._chain, asked) for ask, asked in of_all.items()}
+                await self._plans.once(conn)
         if own:
-            await self._plans.once(conn, partitioned=False)
-        for same in own.values():
-            found |= zip(same, await listing.of_addresses(conn, self._chain, list(same.values())), strict=True)
-        if own:
-            await self._plans.each_unless_few(conn)
+            async with self._plans.of_whole_tables(conn):
+                for same in own.values():
+                    asked_together = list(same.values())
+                    found |= zip(same, await listing.of_addresses(conn, self._chain, asked_together), strict=True)
         return found
 
     async def _at(self, conn: Connection, places: Collection[Place], marks: asyncpg.Record) -> dict[Place, StoredTx]:

@@ -3,7 +3,9 @@
 PostgreSQL is the embedded one as users get it, on a database of a million transactions that is made once
 (tests/bench/explorer_data.py) and kept under var/bench. The API is `chainworkd run api`, a process of its own. The load
 is this process: raw asyncio protocols whose requests are bytes made beforehand, each sent as soon as the connection's
-last one is answered. All of them share the machine's cores: `cpu_us` is CPU time of a request by process.
+last one is answered. All of them share the machine's cores: `cpu_us` is CPU time of a request by process. With API=2 in
+the environment there are two API processes, as an operator runs them behind a proxy, and each has half of the
+connections.
 """
 
 import asyncio
@@ -35,6 +37,7 @@ from tests.bench.report import percentile
 
 CONNECTIONS = 32
 SECONDS = float(os.environ.get("BENCH_SECONDS", "8"))
+PROCESSES = int(os.environ.get("API", "1"))
 WARM_S = 2.0
 COUNTS = 100
 PAGE_SIZE = 20
@@ -136,20 +139,20 @@ async def api(made: Made) -> AsyncIterator[Api]:
         await process.wait()
 
 
-def requests(paths: Sequence[str], api_: Api, key: str) -> Iterator[bytes]:
+def requests(paths: Sequence[str], key: str) -> Iterator[bytes]:
     """Return the requests for `paths`, round and round."""
-    head = f"HTTP/1.1\r\nhost: {api_.host}:{api_.port}\r\nauthorization: Bearer {key}\r\n\r\n"
+    head = f"HTTP/1.1\r\nhost: api.example.com\r\nauthorization: Bearer {key}\r\n\r\n"
     return itertools.cycle([f"GET {path} {head}".encode() for path in paths])
 
 
-async def measure(paths: Sequence[str], api_: Api, made: Made, server: int) -> dict[str, object]:
+async def measure(paths: Sequence[str], apis: Sequence[Api], made: Made, server: int) -> dict[str, object]:
     """Ask for `paths` at CONNECTIONS connections, and return what it took."""
-    given = requests(paths, api_, made.key)
-    await _run(api_, Load(given, time.perf_counter() + WARM_S))
+    given = requests(paths, made.key)
+    await _run(apis, Load(given, time.perf_counter() + WARM_S))
     load_ = Load(given, time.perf_counter() + SECONDS)
-    before, started = _spent(api_, server), time.perf_counter()
-    await _run(api_, load_)
-    took, spent = time.perf_counter() - started, [b - a for a, b in zip(before, _spent(api_, server), strict=True)]
+    before, started = _spent(apis, server), time.perf_counter()
+    await _run(apis, load_)
+    took, spent = time.perf_counter() - started, [b - a for a, b in zip(before, _spent(apis, server), strict=True)]
     count = len(load_.seconds)
     names = ("api", "postgresql", "load")
     return {
@@ -163,15 +166,15 @@ async def measure(paths: Sequence[str], api_: Api, made: Made, server: int) -> d
     }
 
 
-def _spent(api_: Api, server: int) -> list[float]:
-    return [cpu_s(api_.pid), cpu_s(server), time.process_time()]
+def _spent(apis: Sequence[Api], server: int) -> list[float]:
+    return [sum(cpu_s(each.pid) for each in apis), cpu_s(server), time.process_time()]
 
 
-async def _run(api_: Api, load_: Load) -> None:
+async def _run(apis: Sequence[Api], load_: Load) -> None:
     loop = asyncio.get_running_loop()
     ended = [loop.create_future() for _ in range(CONNECTIONS)]
     async with asyncio.timeout(SECONDS + 30):
-        for each in ended:
+        for each, api_ in zip(ended, itertools.cycle(apis), strict=False):
             made = partial(Connection, load_, partial(_end, each))
             await loop.create_connection(made, api_.host, api_.port)
         await asyncio.gather(*ended)
@@ -232,14 +235,16 @@ async def bench(size: Size, root: Path, only: Sequence[str] = ()) -> dict[str, A
         made = await filled(server, size)
         async with open_pool(made.url, role="chainworkd_api", size=2) as pool:
             paths, counted = await paths_of(pool, size), await counting(pool, size)
-            async with api(made) as api_:
+            async with contextlib.AsyncExitStack() as stack:
+                apis = [await stack.enter_async_context(api(made)) for _ in range(PROCESSES)]
                 found = {
-                    name: await measure(some, api_, made, server.pid)
+                    name: await measure(some, apis, made, server.pid)
                     for name, some in paths.items()
                     if not only or name in only
                 }
     return {
-        "transactions": size.blocks * size.txs, "connections": CONNECTIONS, "cores": len(os.sched_getaffinity(0)),
+        "transactions": size.blocks * size.txs, "connections": CONNECTIONS, "api_processes": PROCESSES,
+        "cores": len(os.sched_getaffinity(0)),
         "load_average": round(os.getloadavg()[0], 1), "loop_us": loop_us(), "counting_ms": counted, "routes": found,
     }  # fmt: skip
 
