@@ -112,7 +112,7 @@ SQL_SEALED: Final = """
     order by s.width, lower(part)
 """
 # $1 chain, $2 to $5 parts by segments: state, width, first and last block; $6 to $8 parts by deposits: state, first and
-# last block; $9 vault, $10 resolver, $11 token; $12 the generation that counts, $13 limit.
+# last block; $9 vaults, $10 resolver, $11 token; $12 the generation that counts, $13 limit.
 # Each part is read by a subquery of its own, which looks into an index; a join of all parts reads the tables through.
 SQL_SUMS: Final = """
     with found as (
@@ -122,8 +122,7 @@ SQL_SUMS: Final = """
             select row(k.resolver, k.token, sum(k.deposits), sum(k.worth), sum(k.amount))
             from chain.deposit_count k
             where k.chain_id = $1 and k.width = p.width and k.first_block between p.first and p.last
-                and k.vault in (select w.vault from chain.watched_vault w where w.chain_id = $1)
-                and ($9::bytea is null or k.vault = $9)
+                and k.vault = any($9::bytea[])
                 and ($10::bytea is null or k.resolver = $10)
                 and ($11::bytea is null or k.token = $11)
             group by k.resolver, k.token
@@ -139,8 +138,7 @@ SQL_SUMS: Final = """
             )
             from chain.vault_event d
             where d.chain_id = $1 and d.block_number between p.first and p.last and d.kind = 'deposit'
-                and d.vault in (select w.vault from chain.watched_vault w where w.chain_id = $1)
-                and ($9::bytea is null or d.vault = $9)
+                and d.vault = any($9::bytea[])
                 and ($10::bytea is null or d.resolver = $10)
                 and ($11::bytea is null or d.token = $11)
             group by d.resolver, d.token
@@ -169,9 +167,9 @@ SQL_SUMS: Final = """
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """Whose deposits are summed; None asks for nothing."""
+    """Whose deposits are summed: into which vaults, watched ones; otherwise None asks for nothing."""
 
-    vault: bytes | None = None
+    vaults: Sequence[bytes]
     resolver: bytes | None = None
     token: bytes | None = None
 
@@ -190,8 +188,8 @@ async def sums(
     counted = [(state, part.width, part.blocks.first, part.blocks.last) for state, part in cut if part.width]
     live = [(state, part.blocks.first, part.blocks.last) for state, part in cut if not part.width]
     rows = await conn.fetch(
-        SQL_SUMS, chain_id, *_columns(counted, 4), *_columns(live, 3), asked.vault, asked.resolver, asked.token,
-        CURRENT, limit,
+        SQL_SUMS, chain_id, *_columns(counted, 4), *_columns(live, 3), list(asked.vaults), asked.resolver,
+        asked.token, CURRENT, limit,
     )  # fmt: skip
     return rows[0]["total"], [row for row in rows if row["resolver"] is not None]
 

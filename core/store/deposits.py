@@ -349,7 +349,7 @@ class Deposits:
                 after = window.after or (None, None, None)
                 sql = SQL_OLDEST if window.oldest_first else SQL_NEWEST
                 rows = await conn.fetch(sql, *asked, *after, window.limit, window.offset)
-                total, sums = await self._totals(conn, at.number, judged, wanted)
+                total, sums = await self._totals(conn, at.number, judged, wanted, vaults)
                 ranges = await conn.fetch(SQL_COVERED, self._chain)
                 tokens = await token_versions(conn, self._chain, {row["token"] for row in (*rows, *sums)})
         span = BlockRange(0, at.number)
@@ -376,7 +376,7 @@ class Deposits:
                 return _deposit(row, await token_versions(conn, self._chain, {row["token"]}))
 
     async def _totals(
-        self, conn: Connection, last: int, standing: Standing, wanted: DepositFilter
+        self, conn: Connection, last: int, standing: Standing, wanted: DepositFilter, watched: Sequence[bytes]
     ) -> tuple[int, Sequence[asyncpg.Record]]:
         """Return how many deposits there are, and rows for `_total`, one more than are shown if there are more."""
         asked = self._asked(last, standing, wanted)
@@ -384,7 +384,8 @@ class Deposits:
             total = await conn.fetchval(SQL_COUNT, *asked)
             return total, await conn.fetch(SQL_TOTALS, *asked, CURRENT, MAX_TOTALS + 1)
         spans = [(state, span) for state, span in standing.spans(last).items() if wanted.state in (None, state)]
-        keys = Asked(vault=wanted.vault, resolver=wanted.resolver, token=wanted.token)
+        vaults = [vault for vault in watched if wanted.vault in (None, vault)]
+        keys = Asked(vaults=vaults, resolver=wanted.resolver, token=wanted.token)
         stored, sums = await deposit_counts.sums(conn, self._chain, spans, keys, limit=MAX_TOTALS + 1)
         return stored + await conn.fetchval(SQL_ORPHANS, *asked), sums
 

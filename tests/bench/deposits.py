@@ -40,6 +40,7 @@ from indexer.sealing import Sealing
 
 CHAIN = 31_337
 ROUNDS = 15
+VAULT = b"\x77" * 20
 EVERY = 3  # blocks from deposit to deposit
 RESOLVERS = 4  # to a token
 
@@ -162,7 +163,7 @@ class Reads:
     async def sums(self) -> tuple[int, list[tuple[Any, ...]]]:
         """Return number and totals by segments."""
         spans = self._standing.spans(self._size.last).items()
-        total, rows = await sums(self._conn, CHAIN, spans, Asked(), limit=MAX_TOTALS + 1)
+        total, rows = await sums(self._conn, CHAIN, spans, Asked(vaults=[VAULT]), limit=MAX_TOTALS + 1)
         return total, [tuple(row)[1:3] + tuple(row)[5:] for row in rows]
 
     async def orphans(self) -> None:
