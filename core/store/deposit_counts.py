@@ -23,7 +23,6 @@ from core.types import BlockRange
 WIDTHS: Final = (256, 4_096, 65_536, 1_048_576, 16_777_216)
 MOST_BLOCKS: Final = 65_536  # sealed in one transaction, or one segment: a rewind at the head waits for it
 CURRENT: Final = 3  # the generation that names a resolver (indexer/decode/signed_vault.py): the only one that counts
-NO_RESOLVER: Final = b""  # in chain.deposit_count; chain.vault_event has null
 
 
 @dataclass(frozen=True, slots=True)
