@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DATA ?= var/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test fuzz access bench bench-api bench-prices bench-stream bench-peers bench-builder test-ostium-sdk sim kills crash-sender droid-run droid-crash soak check fmt schema lock contracts clean
+.PHONY: help setup demo run test fuzz access bench bench-api bench-prices bench-deposits bench-stream bench-peers bench-builder test-ostium-sdk sim kills crash-sender droid-run droid-crash soak check fmt schema lock contracts clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -85,6 +85,9 @@ bench-stream: $(VENV)/.ready ## measure how late facts are on the stream: prints
 
 bench-prices: $(VENV)/.ready ## measure what USD values cost: BENCH_BLOCKS (15,000) stored; prints JSON
 	@$(BIN)/python -m tests.bench.prices
+
+bench-deposits: $(VENV)/.ready ## measure totals of vault deposits: DEPOSITS (1,000,000), PAIRS (12), ORPHANS (10,000); prints JSON
+	@$(BIN)/python -m tests.bench.deposits
 
 bench-peers: setup ## measure other indexers beside it: ONLY some of etl,cryo,subsquid,ponder; needs PyPI and npm
 	$(BIN)/python -m tests.bench peers $(if $(ONLY),--only $(ONLY))

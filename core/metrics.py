@@ -94,6 +94,9 @@ class Metrics:
         self._droids(("droid",))
         of = (*chain, "endpoint")
         self._sealed = self._gauge("sealed_ratio", "Share of stored, finalized blocks whose counts are sealed", chain)
+        self._deposits_sealed = self._gauge(
+            "deposits_sealed_ratio", "Share of finalized blocks, known of every vault, with counted deposits", chain
+        )
         self._completeness = self._gauge("completeness_ratio", "Share of stored blocks that passed every check", chain)
         self._quarantined = self._gauge("quarantined_blocks", "Blocks in quarantine", chain)
         self._weakened = self._gauge("checks_weakened", "Checks that held before and failed at the last look", chain)
@@ -246,6 +249,10 @@ class ChainMetrics:
     def sealed(self, share: float) -> None:
         """Show which share of the stored blocks that are final is counted for totals."""
         self._m._sealed.labels(self._chain).set(share)
+
+    def deposits_sealed(self, share: float) -> None:
+        """Show which share of the blocks whose deposits are known and final is counted for totals."""
+        self._m._deposits_sealed.labels(self._chain).set(share)
 
     def paused(self, why: str | None) -> None:
         """Show whether backfill waits."""

@@ -12,6 +12,7 @@ from core.rpc.logs import RpcLogs
 from core.rpc.source import finalized
 from core.service import Service
 from core.settings import token_overrides
+from core.store.deposit_counts import PgDepositCounts
 from core.store.facts import PgFacts
 from core.store.lease import PgLeases
 from core.store.prune import Pruner
@@ -73,6 +74,7 @@ def backfill_services(chain: Chain, *, disk: Disk) -> Sequence[Service]:
         VaultScan(RpcLogs(chain.client), PgVaults(chain.pool, chain.id), chain.id, vaults, name=name),
         Chores(chores, name=name),
         Sealing(counts_of(chain.pool, chain.id), name=name, on_share=chain.meter.sealed),
+        Sealing(PgDepositCounts(chain.pool, chain.id), name=f"{name}.deposits", on_share=chain.meter.deposits_sealed),
         *_verification(chain),
     ]  # fmt: skip
 

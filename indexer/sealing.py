@@ -1,27 +1,39 @@
-"""Counts what is finalized, segment by segment, so that totals need not be counted again (ADR 41)."""
+"""Counts what is finalized, segment by segment, so that totals need not be counted again (ADR 41 and 43)."""
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from core.clock import Clock, SystemClock
-from core.store.counts import Segment
+from core.types import BlockRange
 
 log = logging.getLogger(__name__)
 
-AT_ONCE: Final = 200  # segments between two looks at what there is to seal
+AT_ONCE: Final = 200  # seals between two looks at what there is to seal
 IDLE_S: Final = 30.0
 
 
-class SealStore(Protocol):
-    """What can be sealed. Every method may raise StoreUnavailable."""
+class Sealable(Protocol):
+    """What is counted at once: a segment of transactions, or some of deposits."""
 
-    async def unsealed(self, limit: int) -> Sequence[Segment]:
-        """Return segments that can be sealed, the newest first."""
+    @property
+    def blocks(self) -> BlockRange:
+        """Which blocks these are."""
         ...
 
-    async def seal(self, segment: Segment) -> bool:
-        """Count and seal a segment; False if that cannot be done any more."""
+
+Some = TypeVar("Some", bound=Sealable)
+
+
+class SealStore(Protocol[Some]):
+    """What can be sealed. Every method may raise StoreUnavailable."""
+
+    async def unsealed(self, limit: int) -> Sequence[Some]:
+        """Return what can be sealed, the newest first."""
+        ...
+
+    async def seal(self, some: Some, /) -> bool:
+        """Count and seal; False if that cannot be done any more."""
         ...
 
     async def share(self) -> float | None:
@@ -29,12 +41,12 @@ class SealStore(Protocol):
         ...
 
 
-class Sealing:
+class Sealing(Generic[Some]):
     """Seals what is final and covered, the newest first (a Service). It hurries nobody: totals are exact without it."""
 
     def __init__(
         self,
-        store: SealStore,
+        store: SealStore[Some],
         *,
         name: str,
         on_share: Callable[[float], None] = lambda share: None,
@@ -52,13 +64,14 @@ class Sealing:
                 await self._clock.sleep(IDLE_S)
 
     async def step(self) -> int:
-        """Seal what there is, some at most; return how many segments were sealed."""
+        """Seal what there is, some at most; return how many seals that were."""
         started = self._clock.monotonic()
-        sealed = [segment for segment in await self._store.unsealed(AT_ONCE) if await self._store.seal(segment)]
+        sealed = [some for some in await self._store.unsealed(AT_ONCE) if await self._store.seal(some)]
         if sealed:
             ms = round((self._clock.monotonic() - started) * 1000)
-            blocks = (min(each.first for each in sealed), max(each.blocks.last for each in sealed))
-            log.info("sealed", extra={"segments": len(sealed), "first": blocks[0], "last": blocks[1], "ms": ms})
+            blocks = (min(each.blocks.first for each in sealed), max(each.blocks.last for each in sealed))
+            log.info("sealed", extra={"chain": self.name, "seals": len(sealed), "first": blocks[0],
+                                      "last": blocks[1], "ms": ms})  # fmt: skip
         share = await self._store.share()
         if share is not None:
             self._on_share(share)

@@ -12,7 +12,8 @@ from typing import Final, Literal
 
 import asyncpg
 
-from core.store import listing
+from core.store import deposit_counts, listing
+from core.store.deposit_counts import CURRENT, Asked
 from core.store.pool import Connection, Pool, translated
 from core.store.reader import MAX_BLOCK_NUMBER, StoredToken, TokenVersion, at_block, snapshot, token_versions, within
 from core.types import ZERO_ADDRESS, BlockRange, BlockRef
@@ -22,7 +23,6 @@ Place = tuple[
     int, int, bytes
 ]  # block number, log index, first 8 bytes of the block's hash: what deposits are ordered by
 
-CURRENT: Final = 3  # the generation that names a resolver (indexer/decode/signed_vault.py): the only one that counts
 KEY_BYTES: Final = 8
 MAX_TOTALS: Final = 100
 
@@ -162,6 +162,7 @@ _AT: Final = """
     {orphaned} and d.block_number = $2 and d.log_index = $12 and substring(d.block_hash from 1 for 8) = $13
 """
 _COUNT: Final = "select (select count(*) {canonical}) + (select count(*) {orphaned})"
+_ORPHANS: Final = "select count(*) {orphaned}"
 _TOTALS: Final = """
     select d.resolver, d.token,
         count(*) filter (where d.block_number > greatest($3::bigint, $4::bigint)) as seen_count,
@@ -195,6 +196,7 @@ SQL_NEWEST: Final = _page("desc", "<")
 SQL_OLDEST: Final = _page("asc", ">")
 SQL_FOUND: Final = _UPGRADED.format(rows=_AT.format(**_ROWS))
 SQL_COUNT: Final = _COUNT.format(canonical=_CANONICAL, orphaned=_ORPHANED)
+SQL_ORPHANS: Final = _ORPHANS.format(orphaned=_ORPHANED)
 SQL_TOTALS: Final = _TOTALS.format(source=_CANONICAL)
 
 
@@ -231,6 +233,15 @@ class Standing:
     def within(self, now: "Standing") -> "Standing":
         """Return this as far as it still holds: an old link, or a made-up one, makes nothing more final than it is."""
         return Standing(min(self.safe, now.safe), min(self.finalized, now.finalized), self.reorg)
+
+    def spans(self, last: int) -> dict[State, BlockRange]:
+        """Return which blocks up to `last` hold the deposits of each state; a state without blocks is left out."""
+        edges: dict[State, tuple[int, int]] = {
+            "finalized": (0, min(self.finalized, last)),
+            "confirmed": (self.finalized + 1, min(self.safe, last)),
+            "seen": (max(self.safe, self.finalized) + 1, last),
+        }
+        return {state: BlockRange(first, end) for state, (first, end) in edges.items() if first <= end}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -338,8 +349,7 @@ class Deposits:
                 after = window.after or (None, None, None)
                 sql = SQL_OLDEST if window.oldest_first else SQL_NEWEST
                 rows = await conn.fetch(sql, *asked, *after, window.limit, window.offset)
-                total = await conn.fetchval(SQL_COUNT, *asked)
-                sums = await conn.fetch(SQL_TOTALS, *asked, CURRENT, MAX_TOTALS + 1)
+                total, sums = await self._totals(conn, at.number, judged, wanted, vaults)
                 ranges = await conn.fetch(SQL_COVERED, self._chain)
                 tokens = await token_versions(conn, self._chain, {row["token"] for row in (*rows, *sums)})
         span = BlockRange(0, at.number)
@@ -364,6 +374,20 @@ class Deposits:
                 if row is None:
                     return None
                 return _deposit(row, await token_versions(conn, self._chain, {row["token"]}))
+
+    async def _totals(
+        self, conn: Connection, last: int, standing: Standing, wanted: DepositFilter, watched: Sequence[bytes]
+    ) -> tuple[int, Sequence[asyncpg.Record]]:
+        """Return how many deposits there are, and rows for `_total`, one more than are shown if there are more."""
+        asked = self._asked(last, standing, wanted)
+        if wanted.user is not None or wanted.nonce is not None:  # indices find them, and they are few
+            total = await conn.fetchval(SQL_COUNT, *asked)
+            return total, await conn.fetch(SQL_TOTALS, *asked, CURRENT, MAX_TOTALS + 1)
+        spans = [(state, span) for state, span in standing.spans(last).items() if wanted.state in (None, state)]
+        vaults = [vault for vault in watched if wanted.vault in (None, vault)]
+        keys = Asked(vaults=vaults, resolver=wanted.resolver, token=wanted.token)
+        stored, sums = await deposit_counts.sums(conn, self._chain, spans, keys, limit=MAX_TOTALS + 1)
+        return stored + await conn.fetchval(SQL_ORPHANS, *asked), sums
 
     async def _standing(self, conn: Connection) -> tuple[Standing, bool]:
         row = await conn.fetchrow(SQL_STANDING, self._chain)

@@ -7,8 +7,7 @@ delete by block number would read the whole table.
 from collections.abc import Sequence
 from typing import Final
 
-from core.store import copy
-from core.store.counts import unseal
+from core.store import copy, counts, deposit_counts
 from core.store.derived import Derived
 from core.store.pool import Connection
 
@@ -50,4 +49,5 @@ async def erase(conn: Connection, chain_id: int, above: int, last: int, derived:
         await conn.execute(each.sql_delete, *span)
     await conn.execute(SQL_DELETE_TRANSACTIONS, *span)
     await conn.execute(SQL_DELETE_BLOCKS, *span)
-    await unseal(conn, *span)
+    await counts.unseal(conn, *span)
+    await deposit_counts.unseal(conn, *span)

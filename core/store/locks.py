@@ -8,3 +8,6 @@ SQL_SHARE_LOCK: Final = "select pg_advisory_xact_lock_shared(hashtextextended('c
 SQL_REWIND_LOCK: Final = "select pg_advisory_xact_lock(hashtextextended('chain.rewind', $1))"
 # Two fills side by side do not see each other before they commit. $2 names a seam by the block above it.
 SQL_SEAM_LOCK: Final = "select pg_advisory_xact_lock(hashtextextended('chain.seam.' || $2::bigint::text, $1))"
+# Who counts deposits in covered blocks owns it, and so does who adds some there, which fills never do. Always taken
+# after one of the first two.
+SQL_DEPOSITS_LOCK: Final = "select pg_advisory_xact_lock(hashtextextended('chain.deposits', $1))"

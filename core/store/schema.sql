@@ -278,6 +278,36 @@ CREATE TABLE chain.cursor (
 
 COMMENT ON TABLE chain.cursor IS 'Last block the head writer committed; it moves by compare-and-set only.';
 
+CREATE TABLE chain.deposit_count (
+    chain_id bigint NOT NULL,
+    width integer NOT NULL,
+    first_block bigint NOT NULL,
+    vault bytea NOT NULL,
+    resolver bytea NOT NULL,
+    token bytea NOT NULL,
+    deposits integer NOT NULL,
+    worth integer NOT NULL,
+    amount numeric NOT NULL
+);
+
+COMMENT ON TABLE chain.deposit_count IS 'Deposits of vault_event in a segment, by vault, resolver and token: all that deposit_seal says are there, each exact (core/store/deposit_counts.py).';
+
+COMMENT ON COLUMN chain.deposit_count.width IS 'Blocks of the segment, which begins at first_block, a multiple of it.';
+
+COMMENT ON COLUMN chain.deposit_count.resolver IS 'Empty for deposits that name none.';
+
+COMMENT ON COLUMN chain.deposit_count.deposits IS 'All of them, whatever they are worth.';
+
+COMMENT ON COLUMN chain.deposit_count.worth IS 'Those of the current generation with an amount; amount is the sum of these.';
+
+CREATE TABLE chain.deposit_seal (
+    chain_id bigint NOT NULL,
+    width integer NOT NULL,
+    blocks int8multirange NOT NULL
+);
+
+COMMENT ON TABLE chain.deposit_seal IS 'Blocks whose deposits are counted in segments of this width. Taken away in the transaction that adds a deposit there or takes one away.';
+
 CREATE TABLE chain.endpoint (
     chain_id bigint NOT NULL,
     url_hash bytea NOT NULL,
@@ -1177,6 +1207,12 @@ ALTER TABLE ONLY chain.coverage
 ALTER TABLE ONLY chain.cursor
     ADD CONSTRAINT cursor_pkey PRIMARY KEY (chain_id);
 
+ALTER TABLE ONLY chain.deposit_count
+    ADD CONSTRAINT deposit_count_pkey PRIMARY KEY (chain_id, width, first_block, vault, resolver, token);
+
+ALTER TABLE ONLY chain.deposit_seal
+    ADD CONSTRAINT deposit_seal_pkey PRIMARY KEY (chain_id, width);
+
 ALTER TABLE ONLY chain.endpoint
     ADD CONSTRAINT endpoint_pkey PRIMARY KEY (chain_id, url_hash);
 
@@ -1331,6 +1367,8 @@ CREATE INDEX address_count_by_block ON chain.address_count USING btree (chain_id
 
 CREATE INDEX block_by_time ON ONLY chain.block USING btree (chain_id, block_time, number);
 
+CREATE INDEX deposit_count_by_resolver ON chain.deposit_count USING btree (chain_id, resolver, width, first_block);
+
 CREATE INDEX log_of_pool ON ONLY chain.log USING btree (chain_id, address, block_number, log_index) WHERE (topic0 = ANY (ARRAY['\xc42079f94a6350d7e6235f29174924f928cc2ac818eb64fed8004e115fbcca67'::bytea, '\x98636036cb66a9c19a37435efc1e90142190214e8abeb821bdba3f2990dd4c95'::bytea, '\x7a53080ba414158be7ec69b987b5fb7d07dee101fe85488f0853ae16239d0bde'::bytea, '\x0c396cd989a39f4459b5fa1aed6a9a8dcdbc45908acfd67e028cd568da98982c'::bytea]));
 
 CREATE INDEX orphan_vault_event_by_log ON chain.orphan_vault_event USING btree (chain_id, block_number, log_index);
@@ -1447,6 +1485,12 @@ GRANT SELECT ON TABLE chain.coverage TO chainworkd_worker;
 
 GRANT SELECT ON TABLE chain.cursor TO chainworkd_api;
 GRANT SELECT ON TABLE chain.cursor TO chainworkd_worker;
+
+GRANT SELECT ON TABLE chain.deposit_count TO chainworkd_worker;
+GRANT SELECT ON TABLE chain.deposit_count TO chainworkd_api;
+
+GRANT SELECT ON TABLE chain.deposit_seal TO chainworkd_worker;
+GRANT SELECT ON TABLE chain.deposit_seal TO chainworkd_api;
 
 GRANT SELECT ON TABLE chain.endpoint TO chainworkd_worker;
 GRANT SELECT ON TABLE chain.endpoint TO chainworkd_api;

@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Final
 
 from core.errors import BadAnswer
+from core.store.deposit_counts import unseal
 from core.store.derived import Row
-from core.store.locks import SQL_SHARE_LOCK
+from core.store.locks import SQL_DEPOSITS_LOCK, SQL_SHARE_LOCK
 from core.store.pool import Connection, Pool, translated
 from core.types import BlockRange, BlockRef
 
@@ -103,9 +104,10 @@ class PgVaults:
     async def write(self, vault: bytes, rows: Sequence[Row], scanned: BlockRange, last: BlockRef) -> int:
         """Store what was found and that it was looked for; return how many rows were missing.
 
-        Raises BadAnswer, with nothing stored, unless the last block and those of the rows are the stored ones.
+        Where some were, deposits are counted again. Raises BadAnswer, with nothing stored, unless the last block and
+        those of the rows are the stored ones.
         """
-        added = 0
+        added: list[int] = []
         blocks = {BlockRef(row[1], row[7]) for row in rows} | {last}
         with translated():
             async with self._pool.acquire() as conn, conn.transaction():
@@ -113,7 +115,11 @@ class PgVaults:
                 found = await conn.fetch(SQL_TIMES, self._chain, [block.number for block in blocks])
                 if strange := blocks - {BlockRef(row["number"], row["hash"]) for row in found}:
                     raise BadAnswer(f"logs of blocks that are not stored: {', '.join(map(str, strange))}")
+                await conn.execute(SQL_DEPOSITS_LOCK, self._chain)
                 for row in rows:
-                    added += await conn.execute(SQL_INSERT, *row) == "INSERT 0 1"
+                    if await conn.execute(SQL_INSERT, *row) == "INSERT 0 1":
+                        added.append(row[1])
+                if added:
+                    await unseal(conn, self._chain, min(added) - 1, max(added))
                 await conn.execute(SQL_SCANNED, self._chain, vault, scanned.first, scanned.last)
-        return added
+        return len(added)

@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -14,8 +14,9 @@ import pytest
 
 from core.errors import SeamBroken
 from core.settings import load
-from core.store import counts, erase, listing
+from core.store import counts, listing
 from core.store.counts import PgCounts, Scale
+from core.store.derived import Derived
 from core.store.finality import PgFinality
 from core.store.listing import DIRECTION_ROLES, Direction
 from core.store.pg import PgStore
@@ -61,6 +62,9 @@ class Mortal(PgCounts):
         return await super()._sealable(*given)
 
 
+Mix = Callable[[random.Random, int, bytes, object], Block]
+
+
 def mixed(chance: random.Random, number: int, parent: bytes, fork: object) -> Block:
     """A block in which a few people send, receive and move tokens, by chance."""
     txs = []
@@ -73,7 +77,7 @@ def mixed(chance: random.Random, number: int, parent: bytes, fork: object) -> Bl
     return make.block(number, parent, fork, txs)
 
 
-def stretch(chance: random.Random, length: int, onto: BlockRef | None, fork: object) -> list[Block]:
+def stretch(chance: random.Random, length: int, onto: BlockRef | None, fork: object, mixed: Mix = mixed) -> list[Block]:
     blocks: list[Block] = []
     for _ in range(length):
         below = blocks[-1].ref if blocks else onto
@@ -93,27 +97,36 @@ class Story:
     sealed: int = 0
 
     def __post_init__(self) -> None:
-        tables = [TransferTable(lambda *_: None)]
-        self.store = PgStore(self.pool, CHAIN, derived=tables)
-        self.pruner = Pruner(self.pool, CHAIN, derived=tables)
+        self.write(TransferTable(lambda *_: None))
         self.finality = PgFinality(self.pool, CHAIN)
         self.counts = Mortal(self.pool, CHAIN, scale=TINY, batch=1, **ROLES)
+
+    def write(self, *tables: Derived) -> None:
+        """Go on as a process that writes these tables."""
+        self.store = PgStore(self.pool, CHAIN, derived=tables)
+        self.pruner = Pruner(self.pool, CHAIN, derived=tables)
+
+    def more(self, length: int, onto: BlockRef | None, fork: object) -> list[Block]:
+        """Return blocks that follow one."""
+        return stretch(self.chance, length, onto, fork)
 
     async def begin(self) -> None:
         """Start at a height, so that there is history to fill."""
         await self.store.register("one", None)
-        self.canonical = stretch(self.chance, 24, None, "root")
+        self.canonical = self.more(24, None, "root")
         await self.store.commit(self.canonical[16:], after=None)
 
+    def acts(self) -> list[Callable[[], Awaitable[None]]]:
+        """Return what can happen next, the frequent more than once."""
+        often = [self.grow, self.fill, self.final]
+        return [*often, *often, self.rewind, self.prune, *[self.seal] * 3]
+
     async def step(self) -> None:
-        acts = [self.grow, self.grow, self.fill, self.fill, self.rewind, self.final, self.final, self.prune] + [
-            self.seal
-        ] * 3
-        await self.chance.choice(acts)()
+        await self.chance.choice(self.acts())()
 
     async def grow(self) -> None:
         cursor = self.canonical[-1].ref
-        more = stretch(self.chance, self.chance.randint(1, 6), cursor, next(self.forks))
+        more = self.more(self.chance.randint(1, 6), cursor, next(self.forks))
         self.canonical += more
         await self.store.commit(more, after=cursor)
 
@@ -232,7 +245,7 @@ async def test_a_rewind_that_forgets_the_counts_is_found_out(opened: Pool, monke
     async def nothing(*_: object) -> None: ...
 
     store, _, blocks = await sealed_chain(opened)
-    monkeypatch.setattr(erase, "unseal", nothing)
+    monkeypatch.setattr(counts, "unseal", nothing)
     await store.rewind(blocks[-1].ref, blocks[12].ref, reason="deep")
     assert await differences(opened, [BlockRange(0, 30)])
 
