@@ -77,7 +77,7 @@ soak: setup ## does memory grow? the demo's load for MINUTES (60): prints JSON; 
 bench: setup ## measure: FIXTURE_BLOCKS traffic blocks (1,200), ONLY some of node,full,verified,growth,latency,head
 	$(BIN)/python -m tests.bench run $(if $(ONLY),--only $(ONLY))
 
-bench-api: $(VENV)/.ready ## measure the explorer over a million transactions, made once: prints JSON; API=2 for two processes
+bench-api: $(VENV)/.ready ## measure the explorer over a million transactions, made once: prints JSON; API=1: one process, not one per core
 	@$(BIN)/python -m tests.bench.explorer
 
 bench-stream: $(VENV)/.ready ## measure how late facts are on the stream: prints JSON

@@ -8,7 +8,7 @@ from core.keccak import keccak
 _ONES: Final = int.from_bytes(b"\x01" * 40)  # the lowest bit of each of 40 characters
 
 
-@lru_cache(maxsize=32_768)  # 8 MB: a few thousand addresses are in most transactions
+@lru_cache(maxsize=65_536)  # 16 MB: a few thousand addresses are in most transactions
 def checksum(address: bytes) -> str:
     """Return the mixed-case form of an address (EIP-55).
 

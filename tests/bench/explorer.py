@@ -1,11 +1,11 @@
 """How fast the explorer answers: `make bench-api` prints one JSON object.
 
 PostgreSQL is the embedded one as users get it, on a database of a million transactions that is made once
-(tests/bench/explorer_data.py) and kept under var/bench. The API is `chainworkd run api`, a process of its own. The load
-is this process: raw asyncio protocols whose requests are bytes made beforehand, each sent as soon as the connection's
-last one is answered. All of them share the machine's cores: `cpu_us` is CPU time of a request by process. With API=2 in
-the environment there are two API processes, as an operator runs them behind a proxy, and each has half of the
-connections.
+(tests/bench/explorer_data.py) and kept under var/bench. The API is `chainworkd run api`: a process uses one core, so
+there is one for each, as an operator runs them behind a proxy, and connections are divided among them; API=1 in the
+environment asks a single one. The load is this process: raw asyncio protocols whose requests are bytes made beforehand,
+each sent as soon as the connection's last one is answered. All of them share the machine's cores: `cpu_us` is CPU time
+of a request by process.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ from tests.bench.report import percentile
 
 CONNECTIONS = 32
 SECONDS = float(os.environ.get("BENCH_SECONDS", "8"))
-PROCESSES = int(os.environ.get("API", "1"))
+PROCESSES = int(os.environ.get("API", "0")) or len(os.sched_getaffinity(0))
 WARM_S = 2.0
 COUNTS = 100
 PAGE_SIZE = 20
