@@ -169,13 +169,15 @@ async def introduced(
     )  # fmt: skip
 
 
-async def _calibration(client: RpcPool, source: RpcSource, chain: int, depth: int) -> Calibration:
+async def _calibration(
+    client: RpcPool, source: RpcSource, chain: int, depth: int, also: Collection[int]
+) -> Calibration:
     """Look which checks hold: below what is final, unless the chain is so young that little is."""
     head = (await source.head()).ref.number
     settled = await finalized(client)
     if settled is None:
         settled = max(0, head - (depth or SETTLED_DEPTH))
-    return await calibrate(client, source, chain, head if settled < NEWEST else settled)
+    return await calibrate(client, source, chain, head if settled < NEWEST else settled, also)
 
 
 def _store(pool: Pool, chain: int, of: ChainSettings, derived: Sequence[Derived]) -> PgStore:

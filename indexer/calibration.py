@@ -1,7 +1,7 @@
 """Keeps what a chain's blocks have to pass: found out once, remembered, looked at again (services)."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final, Protocol
 
 from core.clock import Clock, SystemClock
@@ -23,8 +23,11 @@ class LevelStore(Protocol):
         """Return what blocks have to pass; None before the first calibration."""
         ...
 
-    async def calibrated(self, holds: Check, without: Check) -> ChainChecks:
-        """Add what was seen to hold to what is known, and want all of it but `without`; return what is known now."""
+    async def calibrated(self, holds: Check, without: Check, failed_at: Collection[int] = ()) -> ChainChecks:
+        """Add what was seen to hold to what is known, and want all of it but `without`; return what is known now.
+
+        Remember `failed_at`, blocks that checks failed at, beside others.
+        """
         ...
 
     async def completeness(self) -> Completeness:
@@ -52,12 +55,14 @@ class Calibrator:
     """Calibrates one chain again and again (a Service): what is remembered only ever grows.
 
     A node that lies can make a check fail, and a restart with it must not make the chain's level weaker; so a failure
-    of what held before is shown and changes nothing. `without` are checks that settings leave out.
+    of what held before is shown and changes nothing. A block that some check failed at is among those of every later
+    `look`: other blocks alone must not turn on what this one never passes. `without` are checks that settings leave
+    out.
     """
 
     def __init__(
         self,
-        look: Callable[[], Awaitable[Calibration]],
+        look: Callable[[Collection[int]], Awaitable[Calibration]],
         store: LevelStore,
         level: Level,
         *,
@@ -91,9 +96,10 @@ class Calibrator:
 
     async def step(self) -> Calibration:
         """Look once, and remember what holds."""
-        found = await self._look()
         before = await self._store.level()
-        known = await self._store.calibrated(found.holds, self._without)
+        found = await self._look(() if before is None else before.failed_at)
+        failed_at = {why.at.number for why in found.fails.values()}
+        known = await self._store.calibrated(found.holds, self._without, failed_at)
         self._level.checks = known.wanted
         weaker = Check(sum(check for check in found.fails if check in known.held))
         self._meter.weakened(len(names(weaker)))
@@ -104,7 +110,7 @@ class Calibrator:
         }  # fmt: skip
         if weaker:
             log.error("checks fail that held before; they stay on", extra={**said, "weaker": names(weaker)})
-        elif before != known:
+        elif before is None or (before.held, before.wanted) != (known.held, known.wanted):
             log.info("calibrated", extra=said)
         return found
 

@@ -5,7 +5,7 @@ this program computes. What a chain's blocks pass is found out once and then dem
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -42,15 +42,19 @@ class Calibration:
         return found
 
 
-def probes(settled: int) -> list[int]:
-    """Return which blocks to look at, of those up to `settled`: the newest, and some of all ages."""
+def probes(settled: int, also: Collection[int] = ()) -> list[int]:
+    """Return which blocks to look at, of those up to `settled`: the newest, some of all ages, and those of `also`."""
     newest = range(max(0, settled - NEWEST + 1), settled + 1)
     spread = (settled * i // SPREAD for i in range(SPREAD))
-    return sorted({*newest, *spread}, reverse=True)
+    return sorted({*newest, *spread, *(number for number in also if number <= settled)}, reverse=True)
 
 
-async def calibrate(pool: RpcPool, source: RpcSource, chain_id: int, settled: int) -> Calibration:
+async def calibrate(
+    pool: RpcPool, source: RpcSource, chain_id: int, settled: int, also: Collection[int] = ()
+) -> Calibration:
     """Look at blocks up to `settled`, which no reorg reaches. Raises RpcUnavailable if no endpoint answers at all.
+
+    `also` are blocks that may tell more than others do.
 
     A check holds if every block that can tell passes it as some endpoint tells it: whoever lies can make a block fail,
     and cannot make a block pass that honest ones do not have. Blocks that nobody has any more tell nothing.
@@ -70,7 +74,7 @@ async def calibrate(pool: RpcPool, source: RpcSource, chain_id: int, settled: in
         return [block for block in found if block is not None]
 
     async with asyncio.TaskGroup() as group:
-        looks = [group.create_task(look(number)) for number in probes(settled)]
+        looks = [group.create_task(look(number)) for number in probes(settled, also)]
     told = [found for each in looks if (found := each.result())]
     if silent and not told:
         raise silent[0]

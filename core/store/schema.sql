@@ -242,7 +242,8 @@ CREATE TABLE chain.chain (
     events_only boolean DEFAULT false NOT NULL,
     checks_held smallint,
     checks smallint,
-    rechecked_to bigint
+    rechecked_to bigint,
+    checks_failed_at bigint[] DEFAULT '{}'::bigint[] NOT NULL
 );
 
 COMMENT ON TABLE chain.chain IS 'Chains this database holds. genesis_hash tells two chains with one id apart.';
@@ -260,6 +261,8 @@ COMMENT ON COLUMN chain.chain.checks_held IS 'Checks (core/verify/checks.py) tha
 COMMENT ON COLUMN chain.chain.checks IS 'Checks that blocks have to pass now: those that hold, without what settings leave out; null before the first calibration.';
 
 COMMENT ON COLUMN chain.chain.rechecked_to IS 'How far down the slow second look at stored blocks has come; it starts again at the top.';
+
+COMMENT ON COLUMN chain.chain.checks_failed_at IS 'Blocks at which a check failed that did not hold then: a calibration looks at them again, whichever others it takes.';
 
 CREATE TABLE chain.coverage (
     chain_id bigint NOT NULL,

@@ -4,11 +4,13 @@ A block's level is kept by ranges, not in its row: the rows of a million blocks 
 a later verification raises the level without touching a block, and the share of verified blocks is known at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Final
+
+import asyncpg
 
 from core.clock import Clock, SystemClock
 from core.errors import Unverified
@@ -19,6 +21,7 @@ from core.verify.checks import Check
 KEEP_RESOLVED: Final = timedelta(days=30)
 MAX_TEXT: Final = 300  # a bloom is 514 characters, and its beginning says enough
 MAX_SHOWN: Final = 20
+MOST_FAILED: Final = 32  # blocks that a calibration looks at for what they once failed
 
 # One statement: it is on the head's way.
 SQL_NOTE: Final = """
@@ -39,13 +42,16 @@ SQL_FORGET: Final = """
     set blocks = blocks - int8multirange(int8range($2::bigint, $3::bigint + 1))
     where chain_id = $1 and blocks && int8range($2::bigint, $3::bigint + 1)
 """
-SQL_LEVEL: Final = "select checks_held, checks from chain.chain where chain_id = $1"
+SQL_LEVEL: Final = "select checks_held, checks, checks_failed_at from chain.chain where chain_id = $1"
 SQL_SET_LEVEL: Final = """
     update chain.chain
     set checks_held = coalesce(checks_held, 0::smallint) | $2::smallint,
-        checks = (coalesce(checks_held, 0::smallint) | $2::smallint) & ~$3::smallint
+        checks = (coalesce(checks_held, 0::smallint) | $2::smallint) & ~$3::smallint,
+        checks_failed_at = array(
+            select distinct number from unnest(checks_failed_at || $4::bigint[]) as number order by number limit $5
+        )
     where chain_id = $1
-    returning checks_held, checks
+    returning checks_held, checks, checks_failed_at
 """
 # Per covered range, not per block.
 SQL_COMPLETENESS: Final = """
@@ -121,10 +127,14 @@ SQL_FORGET_RESOLVED: Final = "delete from chain.quarantine where chain_id = $1 a
 
 @dataclass(frozen=True, slots=True)
 class ChainChecks:
-    """What blocks of a chain have to pass; `held` is what they were ever seen to pass."""
+    """What blocks of a chain have to pass; `held` is what they were ever seen to pass.
+
+    `failed_at` are blocks that some check failed at, which did not hold then.
+    """
 
     held: Check
     wanted: Check
+    failed_at: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,14 +211,18 @@ class PgVerified:
             row = await self._pool.fetchrow(SQL_LEVEL, self._chain)
         if row is None or row["checks_held"] is None:
             return None
-        return ChainChecks(Check(row["checks_held"]), Check(row["checks"]))
+        return _level(row)
 
-    async def calibrated(self, holds: Check, without: Check) -> ChainChecks:
-        """Add what was seen to hold to what is known, and want all of it but `without`; return what is known now."""
+    async def calibrated(self, holds: Check, without: Check, failed_at: Collection[int] = ()) -> ChainChecks:
+        """Add what was seen to hold to what is known, and want all of it but `without`; return what is known now.
+
+        `failed_at` are added to the blocks that checks have failed at, of which some are remembered.
+        """
+        asked = (self._chain, int(holds), int(without), list(failed_at), MOST_FAILED)
         with translated():
-            row = await self._pool.fetchrow(SQL_SET_LEVEL, self._chain, int(holds), int(without))
+            row = await self._pool.fetchrow(SQL_SET_LEVEL, *asked)
         assert row is not None, "the chain is registered before it is calibrated"
-        return ChainChecks(Check(row["checks_held"]), Check(row["checks"]))
+        return _level(row)
 
     async def completeness(self) -> Completeness:
         """Return how much of what is stored is verified."""
@@ -274,3 +288,7 @@ class PgVerified:
 
 def _cut(text: str) -> str:
     return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
+
+
+def _level(row: asyncpg.Record) -> ChainChecks:
+    return ChainChecks(Check(row["checks_held"]), Check(row["checks"]), tuple(row["checks_failed_at"]))

@@ -15,7 +15,7 @@ from core.store.derived import Derived, TableRows
 from core.store.pg import PgStore
 from core.store.pool import Pool, open_pool
 from core.store.prune import Pruner
-from core.store.verified import PgVerified
+from core.store.verified import MOST_FAILED, PgVerified
 from core.types import Block, BlockRange
 from core.verify.checks import ALL, NONE, Check, Level
 from indexer.decode.tables import EventTransactionTable, LogTable, TransferTable, VaultTable
@@ -114,6 +114,16 @@ async def test_the_chains_level_only_grows_and_settings_leave_out_of_it(store: P
     assert known.wanted == Check.COUNTS | Check.BLOCK_HASH
     assert await verified.level() == known
     await store.register("one", None)
+    assert await verified.level() == known
+
+
+async def test_blocks_that_checks_failed_at_are_remembered_once_and_not_without_end(
+    store: PgStore, verified: PgVerified
+) -> None:
+    assert (await verified.calibrated(Check.GAS, NONE, [8, 3])).failed_at == (3, 8)
+    assert (await verified.calibrated(Check.GAS, NONE, [8, 5])).failed_at == (3, 5, 8)
+    known = await verified.calibrated(NONE, NONE, range(100, 200))
+    assert known.failed_at == (3, 5, 8, *range(100, 100 + MOST_FAILED - 3))
     assert await verified.level() == known
 
 

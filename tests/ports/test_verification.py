@@ -90,6 +90,20 @@ async def test_a_transaction_of_its_own_in_each_sixteenth_block_is_seen(pool_of:
     assert Check.TX_HASH in calibration.fails
 
 
+async def test_one_strange_block_of_a_chain_counts_wherever_it_is_once_it_was_seen(
+    pool_of: Callable[..., Any],
+) -> None:
+    strange = chain(60)
+    strange[8] = chain(9, tx_type=0x7F)[-1]
+    pool = await pool_of(Chain(strange))
+    source = RpcSource(pool, CHAIN_ID)
+    seen = await calibrate(pool, source, CHAIN_ID, 10)
+    assert seen.fails[Check.TX_HASH].at.number == 8
+    assert 8 not in probes(59)
+    assert Check.TX_HASH in (await calibrate(pool, source, CHAIN_ID, 59)).holds
+    assert Check.TX_HASH in (await calibrate(pool, source, CHAIN_ID, 59, also=[8, 1_000])).fails
+
+
 async def test_a_node_that_lies_cannot_weaken_what_another_shows(pool_of: Callable[..., Any]) -> None:
     for nodes in (
         (twisted(A, without_last_log), Chain(A)),

@@ -1,6 +1,7 @@
 """What a chain's blocks have to pass is remembered, and only ever grows."""
 
 import logging
+from collections.abc import Collection
 
 import pytest
 
@@ -22,13 +23,15 @@ class Remembered:
     def __init__(self, held: Check | None = None) -> None:
         self.held = held
         self.without = NONE
+        self.failed_at: tuple[int, ...] = ()
 
     async def level(self) -> ChainChecks | None:
-        return None if self.held is None else ChainChecks(self.held, self.held & ~self.without)
+        return None if self.held is None else ChainChecks(self.held, self.held & ~self.without, self.failed_at)
 
-    async def calibrated(self, holds: Check, without: Check) -> ChainChecks:
+    async def calibrated(self, holds: Check, without: Check, failed_at: Collection[int] = ()) -> ChainChecks:
         self.held, self.without = (self.held or NONE) | holds, without
-        return ChainChecks(self.held, self.held & ~without)
+        self.failed_at = tuple(sorted({*self.failed_at, *failed_at}))
+        return ChainChecks(self.held, self.held & ~without, self.failed_at)
 
     async def completeness(self) -> Completeness:
         return Completeness(self.held, 200, 150)
@@ -54,7 +57,8 @@ def calibrator(
 ) -> tuple[Calibrator, Level, FakeClock]:
     answers, level, clock = list(found), Level(NONE), FakeClock()
 
-    async def look() -> Calibration:
+    async def look(also: Collection[int]) -> Calibration:
+        assert set(also) == set(store.failed_at)
         if not answers:
             raise EndOfTest
         return answers.pop(0)
@@ -95,6 +99,15 @@ async def test_what_could_not_be_told_before_is_added() -> None:
     assert level.checks == WEAK
     await made.step()
     assert level.checks == ALL
+
+
+async def test_a_block_that_failed_is_among_those_of_every_later_look() -> None:
+    store = Remembered()
+    made, _, _ = calibrator(store, Calibration(WEAK, {Check.BLOCK_HASH: WHY}, 24), Calibration(ALL, {}, 24))
+    await made.begin()
+    assert store.failed_at == (5,)
+    await made.step()  # `look` asserts what it is given
+    assert store.failed_at == (5,)
 
 
 async def test_settings_leave_a_check_out_and_take_it_back() -> None:
