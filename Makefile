@@ -37,7 +37,7 @@ run: $(VENV)/.ready ## run everything against your own node: CHAINWORKD_RPC_URL=
 	@exec $(BIN)/chainworkd run
 
 test: setup ## run the tests, in as many processes as there are processors: WORKERS
-	$(BIN)/python -m pytest --numprocesses $${WORKERS:-auto} --dist worksteal
+	$(BIN)/python -m pytest --numprocesses $${WORKERS:-auto} --dist worksteal --durations 15 --durations-min 5
 
 fuzz: setup ## send the API whatever its description allows and forbids: FUZZ_EXAMPLES a path
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-1000} $(BIN)/python -m pytest tests/api/test_fuzz.py tests/api/test_fuzz_people.py tests/builder/test_builder_fuzz.py --timeout 3000
