@@ -5,7 +5,7 @@ from typing import Final
 
 _SHOWN: Final = -6  # the power of ten from which on str(Decimal) has no exponent
 _EXACT: Final = Context(prec=200)
-_TENS: Final = tuple(10**power for power in range(256))  # a token's decimals are a uint8
+_TENS: Final = tuple(10**power for power in range(256))  # a token has 77 decimals at most
 
 
 class Plain(Decimal):

@@ -151,10 +151,7 @@ def _bound(at: datetime, width: timedelta) -> datetime:
 async def _asked(request: Request, pricer: Pricer) -> tuple[Pool, bytes]:
     """Return the pool that is asked for, by address or by its tokens, and the token that is priced."""
     given = params.given(request)
-    address, token = (
-        params.optional_address(given, "pool"),
-        params.optional_address(given, "token"),
-    )
+    address, token = params.optional_address(given, "pool"), params.optional_address(given, "token")
     quote = params.optional_address(given, "quote")
     fee = params.integer(given, "fee", default=0, low=1, high=999_999)
     if address is not None:

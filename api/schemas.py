@@ -90,15 +90,6 @@ class ShortTransfer(msgspec.Struct):
     amount_display: str
     amount_usd: Decimal | None
 
-    @classmethod
-    def of(cls, stored: StoredTransfer, tx: StoredTx, values: Values) -> "ShortTransfer":
-        """Make it from a stored transfer of `tx`."""
-        return cls(
-            token_symbol=stored.token.symbol,
-            amount_display=amount_display(stored),
-            amount_usd=amount_usd(stored, tx, values),
-        )
-
 
 class LongTransfer(msgspec.Struct):
     """A token transfer in a transaction's detail. Additive: `price`, null for what is not fungible."""
@@ -170,15 +161,9 @@ class CommonTransaction(msgspec.Struct):
 
 
 class Transaction(CommonTransaction):
-    """A transaction in a listing."""
+    """A transaction in a listing; `api.rows` writes it."""
 
     token_transfers: list[ShortTransfer]
-
-    @classmethod
-    def of(cls, tx: StoredTx, native_symbol: str, values: Values) -> "Transaction":
-        """Make it from a stored transaction."""
-        transfers = [ShortTransfer.of(each, tx, values) for each in tx.transfers]
-        return cls(*_common(tx, native_symbol, values), transfers)
 
 
 class TransactionDetail(CommonTransaction):
@@ -198,7 +183,7 @@ class TransactionDetail(CommonTransaction):
         price = values.of_native(tx)
         valued = price.value is not None or any(each.amount_usd is not None for each in transfers)
         return cls(
-            *_common(tx, native_symbol, values),
+            *common(tx, native_symbol, values),
             gas_fee_eth=exact(fee_of(tx), ETHER),
             token_transfers=transfers,
             price_source=SOURCE if valued else None,
@@ -278,7 +263,8 @@ _Common = tuple[
 ]
 
 
-def _common(tx: StoredTx, native_symbol: str, values: Values) -> _Common:
+def common(tx: StoredTx, native_symbol: str, values: Values) -> _Common:
+    """Return the fields of CommonTransaction in their order."""
     return (
         to_hex(tx.hash),
         tx.block_number,

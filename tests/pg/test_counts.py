@@ -20,7 +20,7 @@ from core.store.derived import Derived
 from core.store.finality import PgFinality
 from core.store.listing import DIRECTION_ROLES, Direction
 from core.store.pg import PgStore
-from core.store.pool import Pool, open_pool
+from core.store.pool import Pool
 from core.store.prune import Pruner
 from core.types import Block, BlockRange, BlockRef, Finality
 from daemon import reindex
@@ -198,12 +198,6 @@ async def told(pool: Pool, seed: int, steps: int) -> tuple[list[str], int]:
         if found := await differences(pool, some_windows(story.chance, len(story.canonical))):
             return found, story.sealed
     return [], story.sealed
-
-
-@pytest.fixture
-async def opened(database_url: str) -> Any:
-    async with open_pool(database_url, role="chainworkd_indexer", size=3) as pool:
-        yield pool
 
 
 @pytest.mark.parametrize("seed", range(8))

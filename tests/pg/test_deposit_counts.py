@@ -30,7 +30,7 @@ from core.store.deposits import (
 )
 from core.store.listing import AnchorGone
 from core.store.locks import SQL_DEPOSITS_LOCK
-from core.store.pool import Connection, Pool, open_pool
+from core.store.pool import Connection, Pool
 from core.store.vaults import PgVaults
 from core.types import Block, BlockRange, BlockRef, Finality, Log
 from daemon import reindex
@@ -195,12 +195,6 @@ async def told(pool: Pool, seed: int, steps: int) -> tuple[list[str], VaultStory
 
 
 async def nothing(*_: object) -> None: ...
-
-
-@pytest.fixture
-async def opened(database_url: str) -> Any:
-    async with open_pool(database_url, role="chainworkd_indexer", size=3) as pool:
-        yield pool
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -5,14 +5,13 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import pytest
 
 from core.store import listing, offsets
 from core.store.listing import DIRECTION_ROLES, Asked, Direction, Filter, Window
 from core.store.pg import PgStore
-from core.store.pool import Connection, Pool, open_pool
+from core.store.pool import Connection, Pool
 from core.store.reader import Reader
 from core.types import BlockRange, BlockRef
 from indexer.decode.tables import TransferTable
@@ -31,12 +30,6 @@ SQL_ROWS = """
     where chain_id = $1 and block_number between $2 and $3
     order by block_number, tx_index
 """
-
-
-@pytest.fixture
-async def opened(database_url: str) -> Any:
-    async with open_pool(database_url, role="chainworkd_indexer", size=3) as pool:
-        yield pool
 
 
 @pytest.fixture
