@@ -56,6 +56,8 @@ class Held:
             self._return(conn)
 
     def _return(self, conn: Pooled) -> None:
+        if _is_taken_back(conn):
+            return  # a task for it would find nothing to do, or a loop that ends before its turn
         task = asyncio.ensure_future(self._pool.release(conn))
         self._returning.add(task)
         task.add_done_callback(self._returning.discard)
@@ -63,7 +65,13 @@ class Held:
 
 def _is_fit(conn: Pooled) -> bool:
     """Whether somebody else can use it: it lives, and no transaction is open."""
+    return not _is_taken_back(conn) and not conn.is_closed() and not conn.is_in_transaction()
+
+
+def _is_taken_back(conn: Pooled) -> bool:
+    """Whether the driver has taken it back by itself, as it does when the server is gone or the pool is ended."""
     try:
-        return not conn.is_closed() and not conn.is_in_transaction()
-    except asyncpg.InterfaceError:  # the driver has taken it back, as it does when the server is gone
-        return False
+        conn.is_closed()
+    except asyncpg.InterfaceError:
+        return True
+    return False

@@ -1,6 +1,8 @@
 """A connection that is kept between uses: the same one, not for long, and never one that is not as it should be."""
 
 import asyncio
+import gc
+import time
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -58,3 +60,19 @@ async def test_a_connection_that_died_while_it_was_kept_is_replaced(narrow: Pool
     async with held.connection() as conn:
         assert await conn.fetchval("select 1") == 1
         assert conn.get_server_pid() != pid
+
+
+def test_what_is_kept_when_the_pool_ends_makes_no_work_for_a_loop_that_ends_too(database_url: str) -> None:
+    """Work that nobody does any more is told as `coroutine 'Pool.release' was never awaited`, which fails this test."""
+
+    async def use() -> None:
+        async with open_pool(database_url, size=1) as pool, Held(pool).connection() as conn:
+            await conn.execute("select 1")
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(use())
+    time.sleep(2 * module.KEPT_S)  # the time of giving back has come,
+    loop.call_soon(loop.stop)  # and the loop takes one more turn, as it does to cancel what is left of it
+    loop.run_forever()
+    loop.close()
+    gc.collect()
