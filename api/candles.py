@@ -20,8 +20,9 @@ from builders.ticks import price_at
 from core.store import ticks
 from core.store.pool import Pool as Connections
 from core.store.pool import translated
-from core.store.reader import MAX_BLOCK_NUMBER, at_block, snapshot, token_versions
+from core.store.reader import MAX_BLOCK_NUMBER, snapshot
 from core.store.ticks import Bar
+from core.store.transactions import at_block, token_versions
 from prices import routes
 from prices.pricer import Pricer
 from prices.routes import Pool

@@ -29,7 +29,7 @@ from core.store.deposits import (
     Sum,
 )  # fmt: skip
 from core.store.listing import AnchorGone
-from core.store.reader import StoredToken
+from core.store.transactions import StoredToken
 from core.types import ZERO_ADDRESS, HowFinal
 
 FILTERS: Final = ("user", "resolver", "token", "nonce", "vault", "state")

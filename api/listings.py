@@ -16,7 +16,8 @@ from api.rows import rows
 from api.schemas import Page, Transaction
 from core.hex import to_hex
 from core.store.listing import AnchorGone, Direction, Filter, Window
-from core.store.reader import Reader, StoredTx, TxPage
+from core.store.reader import Reader, TxPage
+from core.store.transactions import StoredTx
 from core.types import BlockRef
 
 MAX_PAGE_SIZE: Final = 200

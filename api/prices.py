@@ -15,7 +15,8 @@ from api.times import iso
 from core.hex import to_hex
 from core.store import ticks
 from core.store.pool import Pool, translated
-from core.store.reader import StoredToken, StoredTx, snapshot
+from core.store.reader import snapshot
+from core.store.transactions import StoredToken, StoredTx
 from core.types import BlockRef, TokenStandard
 from prices.judge import Confidence, Price, Stable, Word
 from prices.pricer import PASSING, Pricer

@@ -16,8 +16,8 @@ from api.listings import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, SORTS, Links, Style
 from api.schemas import ETHER, GWEI, STATUS
 from api.times import iso
 from core.hex import to_hex
-from core.store.reader import StoredTx
 from core.store.reorgs import KEY_BYTES, OrphanBlock, Place, Reorgs, ReorgWindow, StoredReorg
+from core.store.transactions import StoredTx
 
 PAGING: Final = ("sort", "page", "page_size", "as_of", "cursor")
 INSIDE_PAGING: Final = ("page", "page_size", "cursor")

@@ -16,7 +16,7 @@ from api.amounts import amount, digits
 from api.prices import Values
 from api.schemas import ETHER, GWEI, STATUS, amount_usd, short
 from api.times import iso
-from core.store.reader import StoredTransfer, StoredTx
+from core.store.transactions import StoredTransfer, StoredTx
 from core.types import TokenStandard
 
 ERC20: Final = TokenStandard.ERC20

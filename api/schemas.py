@@ -11,7 +11,8 @@ from api.amounts import Plain, display, exact
 from api.prices import SOURCE, PriceInfo, Values
 from api.times import iso
 from core.hex import to_hex
-from core.store.reader import Lag, StoredBlock, StoredToken, StoredTransfer, StoredTx
+from core.store.reader import Lag, StoredBlock
+from core.store.transactions import StoredToken, StoredTransfer, StoredTx
 from core.store.verified import Completeness, Quarantined
 from core.types import HowFinal, TokenStandard
 from core.verify.checks import Check, names

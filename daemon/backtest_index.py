@@ -7,7 +7,7 @@ from itertools import combinations
 from core.errors import BadConfig
 from core.hex import to_hex
 from core.settings import Settings
-from core.store import reader, swaps, ticks
+from core.store import reader, swaps, ticks, transactions
 from core.store.pool import Connection
 from core.types import BlockRange
 from daemon.backfill import chosen
@@ -139,7 +139,7 @@ async def _require_spacing(conn: Connection, chain_id: int, address: bytes, spac
 
 async def _tokens(conn: Connection, chain_id: int, pool: bytes) -> list[_Token]:
     """Return the tokens of the pool's newest swap whose decimals are known, by address."""
-    versions = await reader.token_versions(conn, chain_id, await ticks.tokens_of(conn, chain_id, pool))
+    versions = await transactions.token_versions(conn, chain_id, await ticks.tokens_of(conn, chain_id, pool))
     newest = ((address, known[-1].token) for address, known in sorted(versions.items()) if known)
     return [
         _Token(address, token.symbol or to_hex(address), token.decimals)

@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import combinations
 from typing import Final
 
-from core.store import reader, ticks
+from core.store import reader, ticks, transactions
 from core.store.pool import Pool, translated
 from core.store.ticks import Tick
 from core.types import BlockRef
@@ -49,7 +49,7 @@ class Pricer:
         # A block's hash names all that went before it, so what was found for it once stays true.
         self._known: OrderedDict[tuple[bytes, bytes], Price] = OrderedDict()
         self._blocks: OrderedDict[bytes, _Block] = OrderedDict()
-        self._versions: Mapping[bytes, Sequence[reader.TokenVersion]] | None = (
+        self._versions: Mapping[bytes, Sequence[transactions.TokenVersion]] | None = (
             None  # of the stables' metadata, as last read
         )
 
@@ -118,7 +118,7 @@ class Pricer:
         with translated():
             async with reader.snapshot(self._pool) as conn:
                 watched = await ticks.watched(conn, self._chain)
-                versions = await reader.token_versions(conn, self._chain, self.venue.stables)
+                versions = await transactions.token_versions(conn, self._chain, self.venue.stables)
                 if watched is not None:  # of other pools only some swaps are stored
                     pools = {block: found & watched for block, found in pools.items()}
                 read = await self._history.read(conn, pools)
@@ -183,7 +183,7 @@ class Pricer:
             self._known.popitem(last=False)
 
 
-def _decimals(versions: Mapping[bytes, Sequence[reader.TokenVersion]], number: int) -> dict[bytes, int]:
+def _decimals(versions: Mapping[bytes, Sequence[transactions.TokenVersion]], number: int) -> dict[bytes, int]:
     """Return the decimals of the tokens whose metadata is known, as they were at a block."""
-    said = {token: reader.at_block(found, token, number).decimals for token, found in versions.items()}
+    said = {token: transactions.at_block(found, token, number).decimals for token, found in versions.items()}
     return {token: decimals for token, decimals in said.items() if decimals is not None}

@@ -17,7 +17,8 @@ from api.prices import NATIVE_DECIMALS, Prices, TokenPrice, of_whole
 from api.routes.explorer import PREFIX
 from core.store import ticks
 from core.store.pool import Pool, translated
-from core.store.reader import Reader, StoredToken, snapshot
+from core.store.reader import Reader, snapshot
+from core.store.transactions import StoredToken
 from prices.pricer import Pricer
 
 NATIVE: Final = bytes(20)  # the zero address stands for the native coin, as in vaults

@@ -15,7 +15,8 @@ import asyncpg
 from core.store import deposit_counts, listing
 from core.store.deposit_counts import CURRENT, Asked
 from core.store.pool import Connection, Pool, translated
-from core.store.reader import MAX_BLOCK_NUMBER, StoredToken, TokenVersion, at_block, snapshot, token_versions, within
+from core.store.reader import MAX_BLOCK_NUMBER, snapshot, within
+from core.store.transactions import StoredToken, TokenVersion, at_block, token_versions
 from core.types import ZERO_ADDRESS, BlockRange, BlockRef
 
 State = Literal["seen", "confirmed", "finalized", "orphaned"]

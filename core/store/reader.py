@@ -18,9 +18,10 @@ from core.store.held import Held
 from core.store.listing import AnchorGone, Filter, Listed, Place, Window
 from core.store.plans import Plans
 from core.store.pool import Connection, Pool, translated
+from core.store.transactions import StoredToken, StoredTx, at_block, at_places, token_versions
 from core.store.verified import Completeness, PgVerified, Quarantined
 from core.together import Together
-from core.types import BlockRange, BlockRef, HowFinal, TokenStandard, TokenTransfer, how_final, joined
+from core.types import BlockRange, BlockRef, HowFinal, how_final, joined
 
 MAX_BLOCK_NUMBER: Final = 2**63 - 2
 
@@ -69,21 +70,6 @@ SQL_PLACES_OF_HASHES: Final = """
     left join chain.head h on h.chain_id = $1
     where x.chain_id = $1 and x.hash_key = any($2::bigint[])
 """
-# $1 chain, $2 and $3 places, each once, $4 and $5 the least and the greatest block number among them: by these,
-# partitions are left out. Where tables are small, a plan that is made once would rather read them through; an outer
-# join makes it go from place to place, and coalesce hides from it that the join is none.
-# Numbers travel as text: the driver takes 3 us to make a Decimal of each.
-SQL_TRANSACTIONS: Final = """
-    select t.block_number, t.tx_index, t.hash, t.sender, t.recipient, t.contract_address, t.value::text,
-        t.gas_used::text, coalesce(t.effective_gas_price, t.gas_price)::text, t.status, b.hash, b.block_time
-    from unnest($2::bigint[], $3::integer[]) as place (block_number, tx_index)
-    left join chain.transaction t
-        on t.chain_id = $1 and t.block_number = place.block_number and t.tx_index = place.tx_index
-        and t.block_number between $4 and $5
-    left join chain.block b
-        on b.chain_id = $1 and b.number = place.block_number and b.number between $4 and $5
-    where coalesce(t.tx_index, -1) >= 0
-"""
 # All that a page says beside its rows.
 SQL_STANDING: Final = """
     select c.number, c.hash, h.safe_number as safe, h.finalized_number as finalized,
@@ -95,23 +81,6 @@ SQL_STANDING: Final = """
     left join chain.head h on h.chain_id = c.chain_id
     where c.chain_id = $1
 """
-SQL_TRANSFERS: Final = """
-    select m.block_number, m.tx_index, m.log_index, m.position, m.standard, m.token, m.sender, m.recipient,
-        m.amount::text, m.token_id::text
-    from unnest($2::bigint[], $3::integer[]) as place (block_number, tx_index)
-    left join chain.token_transfer m
-        on m.chain_id = $1 and m.block_number = place.block_number and m.tx_index = place.tx_index
-        and m.block_number between $4 and $5
-    where coalesce(m.tx_index, -1) >= 0
-    order by m.block_number, m.log_index, m.position
-"""
-SQL_TOKENS: Final = """
-    select address, block_number, symbol, name, decimals
-    from chain.token
-    where chain_id = $1 and address = any($2::bytea[])
-    order by address, block_number
-"""
-_STANDARDS: Final[Mapping[int, TokenStandard]] = {int(each): each for each in TokenStandard}
 SQL_STANDARD_OF: Final = "select standard from chain.token_seen where chain_id = $1 and address = $2"
 
 
@@ -155,52 +124,6 @@ class StoredBlock:
     watched: bool = False
     finality: HowFinal = "latest"
     checks: int = 0  # bits of core.verify.checks.Check that it passed
-
-
-@dataclass(frozen=True, slots=True)
-class StoredToken:
-    """What is known of a token: nothing but its address until its metadata has been `read`."""
-
-    address: bytes
-    symbol: str | None = None
-    name: str | None = None
-    decimals: int | None = None
-    read: bool = False
-
-
-class StoredTransfer(NamedTuple):
-    """A token transfer with what its token said of itself at the time."""
-
-    transfer: TokenTransfer
-    token: StoredToken
-
-
-class StoredTx(NamedTuple):
-    """What answers tell of a transaction, its receipt and its block.
-
-    `gas_price` is what a unit of gas cost, in wei: old nodes report it only as the transaction's own. `status` None is
-    unknown. A tuple, for a page has up to 200 of them: a frozen dataclass of so many fields takes three times as long.
-    """
-
-    block_number: int
-    tx_index: int
-    hash: bytes
-    sender: bytes
-    recipient: bytes | None
-    contract_address: bytes | None
-    value: int
-    gas_used: int
-    gas_price: int
-    status: int | None
-    block_hash: bytes
-    block_time: datetime
-    transfers: tuple[StoredTransfer, ...] = ()
-    finality: HowFinal = "latest"
-
-    @property
-    def block(self) -> BlockRef:
-        """The block it is in."""
-        return BlockRef(self.block_number, self.block_hash)
 
 
 class TxPage(NamedTuple):
@@ -327,7 +250,8 @@ class Reader:
                 rows = await conn.fetch(SQL_PLACES_OF_HASHES, self._chain, [hash_key(each) for each in hashes])
                 if not rows:
                     return {}
-                found = await self._at(conn, {(row["block_number"], row["tx_index"]) for row in rows}, rows[0])
+                places = {(row["block_number"], row["tx_index"]) for row in rows}
+                found = await at_places(conn, self._chain, places, rows[0])
         return {tx.hash: tx for tx in found.values()}
 
     async def _listed(self, asks: Sequence[_Ask]) -> dict[_Ask, TxPage | AnchorGone]:
@@ -347,7 +271,8 @@ class Reader:
                     except AnchorGone as error:
                         pages[ask] = error
                 found = await self._found(conn, anchors)
-                stored = await self._at(conn, {place for each in found.values() for place in each.places}, standing)
+                places = {place for each in found.values() for place in each.places}
+                stored = await at_places(conn, self._chain, places, standing)
         known = joined(map(BlockRange, standing["firsts"], standing["lasts"]))
         watched = standing["watched"]
         return pages | {ask: _page(known, watched, ask.wanted, each, stored) for ask, each in found.items()}
@@ -371,17 +296,6 @@ class Reader:
                     asked_together = list(same.values())
                     found |= zip(same, await listing.of_addresses(conn, self._chain, asked_together), strict=True)
         return found
-
-    async def _at(self, conn: Connection, places: Collection[Place], marks: asyncpg.Record) -> dict[Place, StoredTx]:
-        if not places:
-            return {}
-        # In their order, for neighbours lie together.
-        numbers, indexes = map(list, zip(*sorted(places), strict=True))
-        asked = (self._chain, numbers, indexes, numbers[0], numbers[-1])
-        rows, moved = await conn.fetch(SQL_TRANSACTIONS, *asked), await conn.fetch(SQL_TRANSFERS, *asked)
-        tokens = await token_versions(conn, self._chain, {row[5] for row in moved})
-        transfers = _by_place(moved, tokens)
-        return stored_txs(rows, transfers, safe=marks["safe"], finalized=marks["finalized"])
 
 
 def _cursor(standing: asyncpg.Record) -> BlockRef:
@@ -409,24 +323,6 @@ async def snapshot(pool: Pool) -> AsyncIterator[Connection]:
         yield conn
 
 
-class TokenVersion(NamedTuple):
-    """What a token said of itself from a block on."""
-
-    since: int
-    token: StoredToken
-
-
-async def token_versions(
-    conn: Connection, chain_id: int, addresses: Collection[bytes]
-) -> dict[bytes, list[TokenVersion]]:
-    """Return all versions of each token, oldest first."""
-    versions: dict[bytes, list[TokenVersion]] = defaultdict(list)
-    if addresses:
-        for address, number, symbol, name, decimals in await conn.fetch(SQL_TOKENS, chain_id, list(addresses)):
-            versions[address].append(TokenVersion(number, StoredToken(address, symbol, name, decimals, read=True)))
-    return versions
-
-
 def within(ranges: Sequence[BlockRange], span: BlockRange | None) -> tuple[BlockRange, ...]:
     """Return what of `ranges` lies in `span`, none if there is no span."""
     if span is None:
@@ -447,54 +343,3 @@ async def chains(pool: Pool) -> dict[str, int]:
     with translated():
         rows = await pool.fetch(SQL_CHAINS)
     return {row["name"]: row["chain_id"] for row in rows}
-
-
-def at_block(versions: Sequence[TokenVersion], address: bytes, number: int) -> StoredToken:
-    """Return the newest version that is not newer than block `number`, else the oldest there is.
-
-    Metadata is read when a token is first seen at the head; what history says of it before that was not asked.
-    """
-    if not versions:
-        return StoredToken(address)
-    if len(versions) == 1:
-        return versions[0].token
-    return next((each.token for each in reversed(versions) if each.since <= number), versions[0].token)
-
-
-def _by_place(
-    rows: Sequence[asyncpg.Record], tokens: Mapping[bytes, Sequence[TokenVersion]]
-) -> dict[Place, list[StoredTransfer]]:
-    """Return rows of SQL_TRANSFERS by their transactions, in their order."""
-    transfers: dict[Place, list[StoredTransfer]] = {}
-    # Most tokens have always said the same of themselves.
-    same = {address: versions[0].token for address, versions in tokens.items() if len(versions) == 1}
-    for number, tx_index, log_index, position, standard, token, sender, recipient, amount, token_id in rows:
-        moved = TokenTransfer(
-            tx_index, log_index, position, _STANDARDS[standard], token, sender, recipient, int(amount),
-            None if token_id is None else int(token_id),
-        )  # fmt: skip
-        said = same.get(token) or at_block(tokens.get(token, ()), token, number)
-        transfers.setdefault((number, tx_index), []).append(StoredTransfer(moved, said))
-    return transfers
-
-
-def stored_txs(
-    rows: Sequence[asyncpg.Record],
-    transfers: Mapping[Place, Sequence[StoredTransfer]],
-    *,
-    safe: int | None,
-    finalized: int | None,
-) -> dict[Place, StoredTx]:
-    """Return rows of SQL_TRANSACTIONS, or of what has the same columns in the same order, by place and in their order.
-
-    `safe` and `finalized` are the chain's newest such blocks.
-    """
-    stored: dict[Place, StoredTx] = {}
-    for number, index, hash_, sender, recipient, created, value, gas_used, gas_price, status, block, time in rows:
-        finality = how_final(number, safe=safe, finalized=finalized)
-        moved = transfers.get((number, index))
-        stored[number, index] = StoredTx(
-            number, index, hash_, sender, recipient, created, int(value), int(gas_used), int(gas_price or 0), status,
-            block, time, tuple(moved) if moved else (), finality,
-        )  # fmt: skip
-    return stored

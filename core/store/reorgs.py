@@ -8,7 +8,8 @@ from typing import Final
 import asyncpg
 
 from core.store.pool import Connection, Pool, translated
-from core.store.reader import StoredTx, snapshot, stored_txs
+from core.store.reader import snapshot
+from core.store.transactions import StoredTx, stored_txs
 from core.types import BlockRef
 
 KEY_BYTES: Final = 8

@@ -16,7 +16,7 @@ SQL_TICKS: Final = """
     from chain.tick t
     join chain.block b on b.chain_id = t.chain_id and b.number = t.block_number
     where t.chain_id = $1 and t.pool = $2
-        and t.block_number between $3 and $4 and b.number between $3 and $4
+        and t.block_number between $3 and $4
     order by t.block_number, t.log_index
 """
 SQL_EDGES: Final = """

@@ -86,7 +86,7 @@ SQL_CHANGES: Final = """
     from chain.liquidity_change c
     join chain.block b on b.chain_id = c.chain_id and b.number = c.block_number
     where c.chain_id = $1 and c.pool = any($2::bytea[])
-        and c.block_number between $3 and $4 and b.number between $3 and $4
+        and c.block_number between $3 and $4
     order by c.pool, c.block_number, c.log_index
 """
 SQL_CURSOR: Final = "select number, hash from chain.cursor where chain_id = $1"
@@ -131,7 +131,7 @@ SQL_BARS: Final = """
         from chain.tick t
         join chain.block b on b.chain_id = t.chain_id and b.number = t.block_number
         where t.chain_id = $1 and t.pool = $2 and not t.first_price
-            and t.block_number between $3 and $4 and b.number between $3 and $4
+            and t.block_number between $3 and $4
         order by t.block_number desc, t.log_index desc
         limit $6
     ) as s

@@ -16,8 +16,9 @@ from core.store.derived import Derived
 from core.store.listing import Filter, Window
 from core.store.pg import PgStore
 from core.store.pool import Pool, open_pool
-from core.store.reader import Reader, StoredTx
+from core.store.reader import Reader
 from core.store.tokens import PgTokens, ask_again
+from core.store.transactions import StoredTx
 from core.types import BlockRange, TokenStandard
 from devnet.town import Devnet
 from indexer.decode.tables import LogTable, TransferTable

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from api import schemas
 from api.prices import Told, Values
 from api.rows import rows
-from core.store.reader import StoredToken, StoredTransfer, StoredTx
+from core.store.transactions import StoredToken, StoredTransfer, StoredTx
 from core.types import TokenStandard, TokenTransfer
 from prices.judge import Price
 

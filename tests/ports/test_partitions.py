@@ -2,7 +2,7 @@
 
 import re
 
-from core.store import plans, reader
+from core.store import plans, reader, transactions
 from core.store.copy import hash_key
 from core.store.pg import PgStore
 from core.store.pool import Connection, open_pool
@@ -39,7 +39,7 @@ async def test_a_look_up_by_hash_reads_one_index_and_one_partition(database_url:
             for planned in (plans.PLAN_EACH, plans.PLAN_ONCE):
                 async with conn.transaction():
                     await conn.execute(planned)
-                    for sql in (reader.SQL_TRANSACTIONS, reader.SQL_TRANSFERS):
+                    for sql in (transactions.SQL_TRANSACTIONS, transactions.SQL_TRANSFERS):
                         row = await plan(conn, sql, TYPES, "(1, array[1], array[1], 1, 1)")
                         assert {number for _, number in re.findall(r"on (\w+)_p(\d+)", row)} == {"00000000"}
 
@@ -51,7 +51,7 @@ async def test_a_plan_that_is_made_once_does_not_outlive_a_table_that_grows(data
         await store.commit(make.chain(3, txs=2), after=None)
         async with pool.acquire() as conn:
             made = plans.Plans(lambda: now)
-            await conn.execute(f"prepare asked {TYPES} as {reader.SQL_TRANSACTIONS}")
+            await conn.execute(f"prepare asked {TYPES} as {transactions.SQL_TRANSACTIONS}")
 
             async def planned() -> str:
                 async with conn.transaction():
