@@ -14,6 +14,7 @@ import asyncpg
 from core.errors import ChainworkdError
 from core.store import counts, offsets
 from core.store.copy import Role
+from core.store.plans import PLAN_BY_KEY
 from core.store.pool import Connection
 from core.types import BlockRange, BlockRef
 
@@ -32,13 +33,18 @@ FEW: Final = 100  # rows of an address: to count so many costs less than to look
 # Rows that are looked at to count what passes filters: 20 ms of the database's time at most.
 MOST_LOOKED_AT: Final = 10_000
 
-SQL_FIRST_SINCE: Final = "select min(number) from chain.block where chain_id = $1 and block_time >= $2"
-SQL_LAST_UNTIL: Final = "select max(number) from chain.block where chain_id = $1 and block_time <= $2"
+# By block_by_time: for min() and max() the planner walks over the blocks, through all partitions.
+SQL_FIRST_SINCE: Final = """
+    select number from chain.block where chain_id = $1 and block_time >= $2 order by block_time, number limit 1
+"""
+SQL_LAST_UNTIL: Final = """
+    select number from chain.block where chain_id = $1 and block_time <= $2
+    order by block_time desc, number desc limit 1
+"""
 SQL_CURSOR: Final = "select number, hash from chain.cursor where chain_id = $1"
 SQL_HASH_AT: Final = "select hash from chain.block where chain_id = $1 and number = $2"
 
-# A transaction is joined by its key alone. With the range said of it as well, a planner that knows nothing of a table
-# yet may have the whole range read for each row (ADR 42).
+# A transaction is joined by its key alone: a range said beside it may be read through for each row (ADR 42).
 # $1 chain, $2 first and $3 last block, $4 status, $5 least and $6 greatest value, $7 selector, $8 token, $9 address,
 # $10 roles, $11 and $12 the place after which to go on, $13 limit, $14 offset.
 _FILTERS: Final = """
@@ -47,16 +53,26 @@ _FILTERS: Final = """
         and ($6::numeric is null or t.value <= $6)
         and ($7::bytea is null or substring(t.input from 1 for 4) = $7)
 """
+# By the key of each transaction (`offset 0`): a planner that knows nothing would read all that a token ever moved.
 _MOVED: Final = """
         and ($8::bytea is null or exists (
             select from chain.token_transfer m
-            where m.chain_id = $1 and m.block_number = t.block_number and m.tx_index = t.tx_index and m.token = $8))
+            where m.chain_id = $1 and m.block_number = t.block_number and m.tx_index = t.tx_index and m.token = $8
+            offset 0))
 """
+_OF_ADDRESS: Final = """
+        select a.block_number, a.tx_index from chain.address_transaction a
+        where a.chain_id = $1 and a.address = $9 and a.block_number between $2 and $3 and a.roles & $10 <> 0
+"""
+# In the page's order, and first (`offset 0`): a walk over all transactions ends soon only if the address is still busy.
 _BY_ADDRESS: Final = f"""
-    from chain.address_transaction a
-    join chain.transaction t
-        on t.chain_id = a.chain_id and t.block_number = a.block_number and t.tx_index = a.tx_index
-    where a.chain_id = $1 and a.address = $9 and a.block_number between $2 and $3 and a.roles & $10 <> 0
+    from (
+        {_OF_ADDRESS}
+        order by a.block_number {{order}}, a.tx_index {{order}}
+        offset 0
+    ) as a
+    join chain.transaction t on t.chain_id = $1 and t.block_number = a.block_number and t.tx_index = a.tx_index
+    where true
         {_FILTERS} {_MOVED}
 """
 # What addresses did is known from their own index alone, unless something is asked of the transactions themselves. Most
@@ -90,15 +106,22 @@ _OF_ADDRESSES: Final = """
 """
 _ANY_ROLE: Final = "and $11::smallint is not null"  # the index alone is read
 _ROLES: Final = "and a.roles & $11::smallint <> 0"
+# Bounds that the planner does not see together: `between` is one row to one that knows nothing (ADR 42).
+_MOVES: Final = """
+        select distinct m.block_number, m.tx_index from chain.token_transfer m
+        where m.chain_id = $1 and m.token = $8
+            and m.block_number >= any (array[$2::bigint]) and m.block_number <= any (array[$3::bigint])
+"""
+# In the order of the page, so that no more of a token's transfers are read than the page has.
 _BY_TOKEN: Final = f"""
     from (
-        select distinct m.block_number, m.tx_index from chain.token_transfer m
-        where m.chain_id = $1 and m.token = $8 and m.block_number between $2 and $3
+        {_MOVES}
+        order by m.block_number {{order}}, m.tx_index {{order}}
     ) as a
     join chain.transaction t on t.chain_id = $1 and t.block_number = a.block_number and t.tx_index = a.tx_index
     where $9::bytea is null and $10::integer is not null
         {_FILTERS}
-"""  # noqa: S608 - literal pieces, no values
+"""
 _ALL: Final = f"""
     from chain.transaction t
     where t.chain_id = $1 and t.block_number between $2 and $3
@@ -128,26 +151,24 @@ _MATCHES: Final = """
 """
 _NEWEST_OF_ADDRESS: Final = f"""
     from (
-        select a.block_number, a.tx_index from chain.address_transaction a
-        where a.chain_id = $1 and a.address = $9 and a.block_number between $2 and $3 and a.roles & $10 <> 0
+        {_OF_ADDRESS}
         order by a.block_number desc, a.tx_index desc
         limit $11
     ) as a
     left join chain.transaction t
         on t.chain_id = $1 and t.block_number = a.block_number and t.tx_index = a.tx_index
         {_FILTERS} {_MOVED}
-"""  # noqa: S608 - literal pieces, no values
+"""
 _NEWEST_OF_TOKEN: Final = f"""
     from (
-        select distinct m.block_number, m.tx_index from chain.token_transfer m
-        where m.chain_id = $1 and m.token = $8 and m.block_number between $2 and $3
+        {_MOVES}
         order by m.block_number desc, m.tx_index desc
         limit $11
     ) as a
     left join chain.transaction t
         on t.chain_id = $1 and t.block_number = a.block_number and t.tx_index = a.tx_index
         and $9::bytea is null and $10::integer is not null {_FILTERS}
-"""  # noqa: S608 - literal pieces, no values
+"""
 _NEWEST: Final = f"""
     from (
         select case when true {_FILTERS} then t.block_number end as block_number
@@ -163,15 +184,15 @@ _DESCENDING: Final = {"order": "desc", "beyond": "<"}
 _ASCENDING: Final = {"order": "asc", "beyond": ">"}
 
 # Statements are put together once, from literal pieces; values only ever travel as parameters.
-SQL_ADDRESS_NEWEST: Final = _PAGE.format(source=_BY_ADDRESS, **_DESCENDING)
-SQL_ADDRESS_OLDEST: Final = _PAGE.format(source=_BY_ADDRESS, **_ASCENDING)
+SQL_ADDRESS_NEWEST: Final = _PAGE.format(source=_BY_ADDRESS.format(**_DESCENDING), **_DESCENDING)
+SQL_ADDRESS_OLDEST: Final = _PAGE.format(source=_BY_ADDRESS.format(**_ASCENDING), **_ASCENDING)
 SQL_ADDRESS_COUNT: Final = _MATCHES.format(source=_NEWEST_OF_ADDRESS)
 SQL_OF_ADDRESS_NEWEST: Final = _OF_ADDRESSES.format(roles=_ANY_ROLE, **_DESCENDING)
 SQL_OF_ADDRESS_OLDEST: Final = _OF_ADDRESSES.format(roles=_ANY_ROLE, **_ASCENDING)
 SQL_ONE_WAY_NEWEST: Final = _OF_ADDRESSES.format(roles=_ROLES, **_DESCENDING)
 SQL_ONE_WAY_OLDEST: Final = _OF_ADDRESSES.format(roles=_ROLES, **_ASCENDING)
-SQL_TOKEN_NEWEST: Final = _PAGE.format(source=_BY_TOKEN, **_DESCENDING)
-SQL_TOKEN_OLDEST: Final = _PAGE.format(source=_BY_TOKEN, **_ASCENDING)
+SQL_TOKEN_NEWEST: Final = _PAGE.format(source=_BY_TOKEN.format(**_DESCENDING), **_DESCENDING)
+SQL_TOKEN_OLDEST: Final = _PAGE.format(source=_BY_TOKEN.format(**_ASCENDING), **_ASCENDING)
 SQL_TOKEN_COUNT: Final = _MATCHES.format(source=_NEWEST_OF_TOKEN)
 SQL_OF_RANGE_NEWEST: Final = _OF_RANGE.format(**_DESCENDING)
 SQL_OF_RANGE_OLDEST: Final = _OF_RANGE.format(**_ASCENDING)
@@ -299,6 +320,8 @@ async def listed(conn: Connection, chain_id: int, wanted: Filter, window: Window
         chain_id, span.first, span.last, wanted.status, wanted.min_value, wanted.max_value, wanted.selector,
         wanted.token, wanted.address, int(DIRECTION_ROLES[wanted.direction]),
     )  # fmt: skip
+    if wanted.address is not None or wanted.token is not None:
+        await conn.execute(PLAN_BY_KEY)
     newest, oldest, count = _statements(wanted)
     after = window.after or (None, None)
     page = (chain_id, *_reach(window, span), *asked[3:], *after, window.limit, window.offset)

@@ -24,6 +24,9 @@ def _settings(mode: str, told: str) -> str:
 
 PLAN_ONCE: Final = _settings("force_generic_plan", "off")
 PLAN_EACH: Final = _settings("force_custom_plan", "on")
+# Each time, and from key to key all the same: what is joined to a page's rows is cut off by its limit, and the planner
+# does not know how soon. It would read all transactions of a partition for 10,000 of them.
+PLAN_BY_KEY: Final = _settings("force_custom_plan", "off")
 SQL_SNAPSHOT: Final = "begin isolation level repeatable read read only"
 SQL_PARTITIONS: Final = """
     select count(*) from pg_catalog.pg_inherits where inhparent = 'chain.transaction'::regclass
