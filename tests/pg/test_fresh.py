@@ -16,6 +16,7 @@ from core.store.pool import Connection, Pool, open_pool
 from core.store.reader import Reader, TxPage
 from core.types import BlockRange
 from tests.pg.test_export import stored
+from tests.pools import SWAP
 
 CHAIN = 7
 BLOCKS = 8_000  # of ten transactions
@@ -23,7 +24,6 @@ OWNER = b"\x77" * 20
 PARTS = 400  # transactions that the owner has a part in, far from each other
 ASKED = 100
 POOL = b"\x99" * 20
-TOPIC_SWAP = bytes.fromhex("c42079f94a6350d7e6235f29174924f928cc2ac818eb64fed8004e115fbcca67")
 
 SQL_PARTS = """
     insert into chain.address_transaction (chain_id, address, block_number, tx_index, roles)
@@ -43,28 +43,15 @@ SWAPPED = b"".join(each.to_bytes(32, signed=True) for each in (5, -7, 2**96, 10*
 
 @pytest.fixture
 async def fresh(database_url: str) -> AsyncIterator[Pool]:
-    """A database that was filled at once, and that autovacuum leaves as it is."""
-    connection = await asyncpg.connect(database_url)
-    for table in ("transaction", "block", "token_transfer", "log"):
-        partition = await _partition(connection, table)
-        await connection.execute(f"alter table {partition} set (autovacuum_enabled = off)")
-    await connection.execute("insert into chain.chain (chain_id, name) values ($1, 'fresh')", CHAIN)
+    """A database that was filled at once; autovacuum is off in the tests' server (core/store/schema.py)."""
     async with open_pool(database_url, size=2) as pool:
+        await pool.execute("insert into chain.chain (chain_id, name) values ($1, 'fresh')", CHAIN)
         await stored(pool, 0, BLOCKS - 1)
         await pool.execute(SQL_PARTS, OWNER, BLOCKS // PARTS)
         rows = await pool.fetch(SQL_HASHES)
         places = [(hash_key(row["hash"]), row["block_number"], row["tx_index"]) for row in rows]
         await pool.execute(SQL_BY_HASH, CHAIN, *map(list, zip(*places, strict=True)))
         yield pool
-    await connection.close()
-
-
-async def _partition(connection: "asyncpg.Connection[asyncpg.Record]", table: str) -> str:
-    await connection.execute("select chain.ensure_partitions(0, $1)", BLOCKS)
-    found = await connection.fetchval(
-        "select inhrelid::regclass::text from pg_inherits where inhparent = $1::text::regclass", f"chain.{table}"
-    )
-    return str(found)
 
 
 async def _took(pool: Pool) -> float:
@@ -92,7 +79,7 @@ async def test_what_is_looked_up_by_its_key_costs_the_same_before_the_tables_are
 
 
 async def test_swaps_find_the_times_of_their_blocks_as_fast(fresh: Pool) -> None:
-    await fresh.execute(SQL_SWAPS, POOL, TOPIC_SWAP, bytes(32), SWAPPED, BLOCKS)
+    await fresh.execute(SQL_SWAPS, POOL, SWAP, bytes(32), SWAPPED, BLOCKS)
 
     async def took() -> float:
         started = time.perf_counter()
@@ -127,7 +114,7 @@ async def _exported(pool: Pool) -> tuple[float, list[Sequence[asyncpg.Record]]]:
 
 
 async def test_an_export_takes_as_long(fresh: Pool, database_url: str) -> None:
-    await fresh.execute(SQL_SWAPS, POOL, TOPIC_SWAP, bytes(32), SWAPPED, BLOCKS)
+    await fresh.execute(SQL_SWAPS, POOL, SWAP, bytes(32), SWAPPED, BLOCKS)
     before, rows = await _exported(fresh)
     await fresh.execute("analyze")
     async with open_pool(database_url, size=1) as pool:
@@ -151,7 +138,7 @@ async def test_pages_of_a_token_cost_what_they_show(fresh: Pool, database_url: s
     await fresh.execute(SQL_BUSY_TOKEN, RARE, BUSY, OWNER, BLOCKS)
 
     async def took(pool: Pool) -> tuple[float, list[TxPage]]:
-        reader, pages = Reader(pool, CHAIN), []
+        reader = Reader(pool, CHAIN)
         asked = [
             (Filter(token=RARE), Window(limit=50)), (Filter(token=RARE), Window(limit=50, oldest_first=True)),
             (Filter(token=RARE, status=1, to_block=BLOCKS // 2), Window(limit=50)),
